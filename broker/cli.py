@@ -1,0 +1,57 @@
+"""The command `tinyml`: a table of subcommands, each imported only when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+
+from .errors import TinymlError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": (
+        "platform_api.demo",
+        "the whole loop on this machine: three devices, a broker, a database, a validator",
+    ),
+    "bundle": ("edge_actors.bundle_cli", "build, show or verify the bundle that a device runs"),
+    "edge": ("edge_actors.cli", "run a device"),
+    "replay": ("edge_actors.replay_cli", "play a device's journal again and compare what it says"),
+    "graph": ("edge_actors.graph_cli", "draw the device's wiring as Mermaid"),
+    "broker": ("broker.embedded", "run the embedded MQTT broker"),
+    "decode": ("broker.decode", "print a message, a journal or a captured payload for a person"),
+    "contract": ("broker.contract", "render CONTRACT.md, contract.cddl and the broker's access list"),
+    "ingest": ("ingest.cli", "run an ingest worker, or migrate the database"),
+    "api": ("platform_api.cli", "run the REST API and the publisher of labels"),
+}
+
+
+def usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(["usage: tinyml COMMAND [--help] ...", "", *lines, "", "tinyml COMMAND --help tells more."])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"tinyml: there is no command {name!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    try:
+        return int(importlib.import_module(COMMANDS[name][0]).main(rest))
+    except TinymlError as error:
+        print(f"tinyml {name}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

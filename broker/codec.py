@@ -1,0 +1,270 @@
+"""Message <-> CBOR.
+
+Inside the device a message is `[kind, {field: value}]`; what leaves has a third element, the header as a map.
+Arrays of numbers are RFC 8746 typed arrays. Decoding trusts nothing: the size is capped first, every tag but
+the two we use is refused, map keys are text and unique, nesting is bounded, nothing may follow, and every
+field is checked against its declared type. Unknown fields are ignored, missing ones get their default.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from functools import partial
+from io import BytesIO
+from typing import Any, NoReturn, TypeVar, overload
+
+import cbor2
+
+from .errors import DecodeError, EncodeError
+from .messages import KINDS, SCHEMA_VERSION, Float32Array, Header, Message, Uint8Array
+
+MAX_BYTES = 1 << 20  # a message; larger things travel as blobs
+MAX_STATE_BYTES = 64 << 20  # a snapshot, a bundle part
+FLOAT32_LE, UINT8 = 85, 64  # RFC 8746
+T = TypeVar("T")
+M = TypeVar("M", bound=Message)
+
+
+def encode(message: Message, header: Header | None = None) -> bytes:
+    """The bytes of a message. The same message gives the same bytes, always."""
+    plan = _PLANS[type(message)]
+    item: list[object] = [type(message).__name__, plan.to_map(message)]
+    if header is not None:
+        item.append(_HEADER.to_map(header))
+    try:
+        return cbor2.dumps(item)
+    except (cbor2.CBOREncodeError, TypeError, ValueError) as error:
+        raise EncodeError(f"{type(message).__name__} cannot be encoded: {error}") from None
+
+
+def decode(data: bytes, max_bytes: int = MAX_BYTES) -> Message:
+    """The message in `data`, whatever its kind; a header is allowed and left out. Raises DecodeError."""
+    return _message(_item(data, max_bytes))
+
+
+@overload
+def decode_as(kind: type[M], data: bytes) -> M: ...
+@overload
+def decode_as(kind: tuple[type[M], ...], data: bytes) -> M: ...
+def decode_as(kind: type[M] | tuple[type[M], ...], data: bytes) -> M:
+    """The message in `data`, which has to be of this kind (or one of these). Raises DecodeError."""
+    message = decode(data)
+    if not isinstance(message, kind):
+        wanted = kind if isinstance(kind, tuple) else (kind,)
+        raise DecodeError(f"{type(message).__name__} where {' or '.join(k.__name__ for k in wanted)} belongs")
+    return message
+
+
+def decode_record(data: bytes, max_bytes: int = MAX_BYTES) -> tuple[Header, Message]:
+    """The header and the message of something that left a device. Raises DecodeError."""
+    item = _item(data, max_bytes)
+    if len(item) != 3:
+        raise DecodeError("a record from a device needs a header")
+    header = _HEADER.from_map(item[2], "header")
+    if not 1 <= header.version <= SCHEMA_VERSION:
+        raise DecodeError(f"schema version {header.version} is not one of 1 to {SCHEMA_VERSION}")
+    return header, _message(item)
+
+
+def pack(tree: object) -> bytes:
+    """CBOR of a plain tree (dicts with text keys, lists, numbers, text, bytes, arrays): snapshots and bundles."""
+    return cbor2.dumps(tree, encoders=_ARRAY_ENCODERS)
+
+
+def unpack(data: bytes, max_bytes: int = MAX_STATE_BYTES) -> Any:
+    """The tree that `pack` wrote; lists for lists. Raises DecodeError."""
+    return _load(data, max_bytes, max_depth=16)
+
+
+# ---- CBOR ------------------------------------------------------------------------------------------------------
+
+
+def _array(kind: type[Float32Array] | type[Uint8Array], width: int, value: object, _immutable: bool) -> bytes:
+    if type(value) is not bytes or len(value) % width:
+        raise ValueError("a typed array is a byte string of whole numbers")
+    return kind(value)
+
+
+def _refuse(_value: object, _immutable: bool) -> NoReturn:
+    raise ValueError("this tag is not part of the contract")
+
+
+# cbor2 gives meaning to these unless told otherwise: dates, big numbers, regular expressions, shared references ...
+_STANDARD_TAGS = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    25,
+    28,
+    29,
+    30,
+    35,
+    36,
+    37,
+    52,
+    54,
+    100,
+    256,
+    258,
+    260,
+    261,
+    1004,
+    43000,
+    55799,
+)
+_TAGS: Mapping[int, Callable[[Any, bool], Any]] = {
+    **dict.fromkeys(_STANDARD_TAGS, _refuse),
+    FLOAT32_LE: partial(_array, Float32Array, 4),
+    UINT8: partial(_array, Uint8Array, 1),
+}
+_ARRAY_ENCODERS: Any = {
+    Float32Array: lambda encoder, value: encoder.encode_semantic(FLOAT32_LE, bytes(value)),
+    Uint8Array: lambda encoder, value: encoder.encode_semantic(UINT8, bytes(value)),
+}
+
+
+def _load(data: bytes, max_bytes: int, max_depth: int) -> Any:
+    if len(data) > max_bytes:
+        raise DecodeError(f"{len(data)} bytes is more than the {max_bytes} allowed")
+    stream = BytesIO(data)
+    decoder = cbor2.CBORDecoder(
+        stream,
+        semantic_decoders=_TAGS,
+        tag_hook=_refuse,
+        max_depth=max_depth,
+        allow_indefinite=False,
+        allow_duplicate_keys=False,
+        strict_hashable_types=True,
+    )
+    try:
+        tree = decoder.decode()
+    except (cbor2.CBORError, ValueError, OverflowError, MemoryError) as error:
+        raise DecodeError(f"not CBOR of this contract: {error}") from None
+    if stream.tell() != len(data):
+        raise DecodeError(f"{len(data) - stream.tell()} bytes follow the message")
+    return tree
+
+
+def _item(data: bytes, max_bytes: int) -> list[Any]:
+    item = _load(data, max_bytes, max_depth=8)
+    if type(item) is not list or not 2 <= len(item) <= 3 or type(item[0]) is not str:
+        raise DecodeError("not a message: [kind, fields] or [kind, fields, header] is expected")
+    return item
+
+
+def _message(item: list[Any]) -> Message:
+    kind = KINDS.get(item[0])
+    if kind is None:
+        raise DecodeError(f"unknown kind {item[0][:64]!r}")
+    made: Message = _PLANS[kind].from_map(item[1], item[0])
+    return made
+
+
+# ---- fields ----------------------------------------------------------------------------------------------------
+
+Check = Callable[[Any], Any]  # raises TypeError or ValueError; returns the value as the dataclass holds it
+
+
+def _exactly(kind: type, value: Any) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"{kind.__name__} expected, got {type(value).__name__}")
+    return value
+
+
+def _int(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"int expected, got {type(value).__name__}")
+    if not -(1 << 63) <= value < 1 << 63:
+        raise ValueError("an int of at most 64 bits expected")
+    return value
+
+
+def _float(value: Any) -> float:
+    if type(value) not in (float, int):  # an encoder may write 1.0 as 1
+        raise TypeError(f"float expected, got {type(value).__name__}")
+    if not math.isfinite(value):
+        raise ValueError("a finite number expected")
+    return float(value)
+
+
+def _tuple(check: Check, value: Any) -> tuple[Any, ...]:
+    if type(value) is not list:
+        raise TypeError(f"array expected, got {type(value).__name__}")
+    return tuple(map(check, value))
+
+
+def _pair(checks: tuple[Check, ...], value: Any) -> tuple[Any, ...]:
+    if type(value) is not list or len(value) != len(checks):
+        raise TypeError(f"array of {len(checks)} expected")
+    return tuple(check(item) for check, item in zip(checks, value, strict=True))
+
+
+def _dict(check: Check, value: Any) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise TypeError(f"map expected, got {type(value).__name__}")
+    return {_exactly(str, key): check(item) for key, item in value.items()}
+
+
+def _optional(check: Check, value: Any) -> Any:
+    return None if value is None else check(value)
+
+
+def _check_for(hint: Any) -> Check:
+    if hint is int:
+        return _int
+    if hint is float:
+        return _float
+    if hint in (bool, str, bytes, Float32Array, Uint8Array):
+        return partial(_exactly, hint)
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple and inner[-1] is Ellipsis:
+        return partial(_tuple, _check_for(inner[0]))
+    if origin is tuple:
+        return partial(_pair, tuple(map(_check_for, inner)))
+    if origin is dict and inner[0] is str:
+        return partial(_dict, _check_for(inner[1]))
+    if origin is types.UnionType and types.NoneType in inner and len(inner) == 2:
+        return partial(_optional, _check_for(next(part for part in inner if part is not types.NoneType)))
+    raise TypeError(f"messages cannot carry {hint!r}")
+
+
+class _Plan:
+    """How one dataclass becomes a map and back, worked out once."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind: Any = kind
+        hints = typing.get_type_hints(kind)
+        self.checks: dict[str, Check] = {field.name: _check_for(hints[field.name]) for field in fields(kind)}
+        self.tags = {name: FLOAT32_LE for name in self.checks if hints[name] is Float32Array}
+        self.tags |= {name: UINT8 for name in self.checks if hints[name] is Uint8Array}
+        self.names = list(self.checks)
+
+    def to_map(self, message: object) -> dict[str, object]:
+        tags = self.tags
+        return {
+            name: cbor2.CBORTag(tags[name], bytes(getattr(message, name))) if name in tags else getattr(message, name)
+            for name in self.names
+        }
+
+    def from_map(self, fields_: Any, where: str) -> Any:
+        if type(fields_) is not dict:
+            raise DecodeError(f"{where}: a map of fields is expected")
+        values = {}
+        for name, check in self.checks.items():
+            if name in fields_:
+                try:
+                    values[name] = check(fields_[name])
+                except (TypeError, ValueError, OverflowError) as error:
+                    raise DecodeError(f"{where}.{name}: {error}") from None
+        return self.kind(**values)
+
+
+_PLANS: dict[type, _Plan] = {kind: _Plan(kind) for kind in KINDS.values()}
+_HEADER = _Plan(Header)

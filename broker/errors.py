@@ -1,0 +1,33 @@
+"""Errors of the contract. Every error a person may see derives from `TinymlError` and reads as one sentence."""
+
+
+class TinymlError(Exception):
+    """Something a person can act on; the command line prints it as one sentence and exits with status 2."""
+
+
+class DecodeError(TinymlError):
+    """Bytes that are not a message of this contract."""
+
+
+class EncodeError(TinymlError):
+    """A message holds a value that the contract cannot carry."""
+
+
+class TopicError(TinymlError):
+    """A topic or an identifier in it does not follow the contract."""
+
+
+class SettingsError(TinymlError):
+    """A setting is unknown, missing or of the wrong type."""
+
+
+class JournalError(TinymlError):
+    """A journal cannot be read or written."""
+
+
+class RefusedError(TinymlError):
+    """The broker answered and refused; trying again without a change will not help."""
+
+    def __init__(self, sentence: str, code: int = 0) -> None:
+        super().__init__(sentence)
+        self.code = code

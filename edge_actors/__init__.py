@@ -1,0 +1,1 @@
+"""The device: small actors in one process that recognise, notice change, adapt and report."""

@@ -1,0 +1,74 @@
+"""Bounded inboxes through which the rim's threads post into the loop.
+
+Every door has a size and says what gives way: the oldest message (`drop_oldest`), or the new one, which is
+refused so that the sender keeps it. What is dropped or refused is counted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from broker.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How many messages may wait, and what happens to one more."""
+
+    room: int
+    drop_oldest: bool = False
+
+
+class Doors:
+    """All doors of a device, tried in the order of the table; safe to post to from any thread."""
+
+    def __init__(self, doors: Mapping[type[Message], Door]) -> None:
+        self.doors = dict(doors)
+        self._waiting: dict[type[Message], deque[Message]] = {kind: deque() for kind in doors}
+        self._turned_away: dict[type[Message], int] = dict.fromkeys(doors, 0)
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def post(self, message: Message) -> bool:
+        """Leaves a message at its door; False when it was refused."""
+        kind = type(message)
+        door = self.doors[kind]
+        with self._changed:
+            waiting = self._waiting[kind]
+            if self._closed:
+                return False
+            if len(waiting) >= door.room:
+                self._turned_away[kind] += 1
+                if not door.drop_oldest:
+                    return False
+                waiting.popleft()
+            waiting.append(message)
+            self._changed.notify()
+            return True
+
+    def take(self, timeout_s: float | None = None) -> Message | None:
+        """The next message: first door first. None when the time is over, or when closed and empty."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or any(self._waiting.values()), timeout_s)
+            for waiting in self._waiting.values():
+                if waiting:
+                    return waiting.popleft()
+            return None
+
+    def close(self) -> None:
+        """Refuses everything from now on; what already waits can still be taken."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def turned_away(self) -> dict[str, int]:
+        """How many messages each door dropped or refused so far, by kind."""
+        with self._changed:
+            return {kind.__name__: count for kind, count in self._turned_away.items()}
