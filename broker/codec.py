@@ -11,15 +11,15 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from functools import partial
 from io import BytesIO
-from typing import Any, NoReturn, TypeVar, overload
+from typing import Any, BinaryIO, NoReturn, TypeVar, overload
 
 import cbor2
 
-from .errors import DecodeError, EncodeError
+from .errors import DecodeError, EncodeError, TruncatedError
 from .messages import KINDS, SCHEMA_VERSION, Float32Array, Header, Message, Uint8Array
 
 MAX_BYTES = 1 << 20  # a message; larger things travel as blobs
@@ -78,6 +78,70 @@ def pack(tree: object) -> bytes:
 def unpack(data: bytes, max_bytes: int = MAX_STATE_BYTES) -> Any:
     """The tree that `pack` wrote; lists for lists. Raises DecodeError."""
     return _load(data, max_bytes, max_depth=16)
+
+
+# ---- CBOR sequences (RFC 8742) ---------------------------------------------------------------------------------
+
+
+def read_sequence(source: bytes | BinaryIO, max_bytes: int = MAX_BYTES) -> Iterator[bytes]:
+    """The bytes of each item of a CBOR sequence, as they arrive; a stream may be a pipe.
+
+    Raises TruncatedError when the last item is cut short (a power cut leaves that), DecodeError at what is no item
+    or is larger than `max_bytes`; both carry the `offset` of the item, and everything before it has been yielded.
+    """
+    stream = BytesIO(source) if isinstance(source, bytes) else source
+    read = getattr(stream, "read1", stream.read)  # read1 gives what a pipe holds now instead of waiting for more
+    held, offset = b"", 0
+    item = _Item(max_bytes)
+    while chunk := read(1 << 16):
+        held += chunk
+        start = 0
+        while (end := item.end(held, start, offset)) is not None:
+            yield held[start:end]
+            offset += end - start
+            start, item = end, _Item(max_bytes)
+        held = held[start:]
+    if held:
+        raise TruncatedError(f"the item at offset {offset} is cut short after {len(held)} bytes", offset)
+
+
+class _Item:
+    """Finds where an item ends without building it, going on where it stopped when more bytes arrive."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.walked = 0  # bytes from the start of the item that need no second look
+        self.open = 1  # data items that are still to come; definite lengths need no stack
+
+    def end(self, held: bytes, start: int, offset: int) -> int | None:
+        """Where in `held` the item that starts at `start` ends; None when it goes on beyond."""
+        at, size, open_ = start + self.walked, len(held), self.open
+        while open_ and at < size:
+            major, low = held[at] >> 5, held[at] & 31
+            width = _WIDTHS[low]
+            if width < 0:
+                raise DecodeError(f"the item at offset {offset} is not CBOR of this contract", offset)
+            if at + 1 + width > size:
+                break
+            value = int.from_bytes(held[at + 1 : at + 1 + width], "big") if width else low
+            at += 1 + width
+            open_ -= 1
+            if major in (2, 3):
+                at += value
+            elif major == 4:
+                open_ += value
+            elif major == 5:
+                open_ += 2 * value
+            elif major == 6:
+                open_ += 1
+            if at - start + open_ > self.max_bytes:  # every open item takes a byte at least
+                raise DecodeError(f"the item at offset {offset} has more than {self.max_bytes} bytes", offset)
+        self.walked, self.open = at - start, open_
+        return at if not open_ and at <= size else None
+
+
+# Bytes that follow the first byte of an item and hold its number; -1: reserved, or an indefinite length.
+_WIDTHS = (*[0] * 24, 1, 2, 4, 8, -1, -1, -1, -1)
 
 
 # ---- CBOR ------------------------------------------------------------------------------------------------------

@@ -8,6 +8,14 @@ class TinymlError(Exception):
 class DecodeError(TinymlError):
     """Bytes that are not a message of this contract."""
 
+    def __init__(self, sentence: str, offset: int = 0) -> None:
+        super().__init__(sentence)
+        self.offset = offset  # where the item begins in which the trouble is
+
+
+class TruncatedError(DecodeError):
+    """The bytes end in the middle of an item."""
+
 
 class EncodeError(TinymlError):
     """A message holds a value that the contract cannot carry."""
