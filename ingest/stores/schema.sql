@@ -1,0 +1,411 @@
+-- The whole database as the migrations leave it; tests compare the two. Works on PostgreSQL 15 to 18 with or
+-- without TimescaleDB.
+--
+-- A record of a device is a row keyed (device, boot, seq, at), so that storing it twice changes nothing:
+--   at           wall time of the device, header.wall_us to the microsecond
+--   clock        whether that wall time could be trusted: synced | unsynced
+--   op_s         message time: seconds of operation of the device, which never jump
+--   received_at  when the record was stored here
+-- `real[]` and `bytea` columns named features hold float32; features are little-endian bytes as they travel.
+
+-- ---- records of devices: one table a kind ---------------------------------------------------------------------
+
+CREATE TABLE drift_event (
+    device text NOT NULL,
+    boot text NOT NULL,
+    seq bigint NOT NULL,
+    at timestamptz NOT NULL,
+    clock text NOT NULL,
+    op_s double precision NOT NULL,
+    phase text NOT NULL CHECK (phase IN ('begin', 'continue', 'end')),
+    episode text NOT NULL,
+    frame text NOT NULL,
+    detector text NOT NULL,
+    drift_type text NOT NULL,
+    statistic double precision NOT NULL,
+    threshold double precision NOT NULL,
+    severity double precision NOT NULL,
+    frames bigint NOT NULL,         -- begin: since commissioning; later: since the episode began
+    samples text[] NOT NULL,        -- quarantined since the last event of the episode
+    reason text NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (device, boot, seq, at)
+);
+CREATE INDEX drift_event_at ON drift_event (at DESC);
+CREATE INDEX drift_event_episode ON drift_event (device, episode);
+
+CREATE TABLE telemetry (
+    device text NOT NULL,
+    boot text NOT NULL,
+    seq bigint NOT NULL,
+    at timestamptz NOT NULL,
+    clock text NOT NULL,
+    op_s double precision NOT NULL,
+    names text[] NOT NULL,
+    ages real[] NOT NULL,           -- row i was read ages[i] seconds before `at`
+    readings real[] NOT NULL,       -- cardinality(ages) x cardinality(names), row by row; NaN where one is missing
+    faults text[] NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (device, boot, seq, at)
+);
+CREATE INDEX telemetry_at ON telemetry (at DESC);
+CREATE INDEX telemetry_device_at ON telemetry (device, at DESC);
+
+CREATE TABLE prediction (
+    device text NOT NULL,
+    boot text NOT NULL,
+    seq bigint NOT NULL,
+    at timestamptz NOT NULL,
+    clock text NOT NULL,
+    op_s double precision NOT NULL,
+    seconds double precision NOT NULL,
+    frames bigint NOT NULL,
+    labels text[] NOT NULL,
+    counts bigint[] NOT NULL,       -- frames per label
+    confidence real[] NOT NULL,     -- quantiles .05 .25 .5 .75 .95
+    distance real[] NOT NULL,       -- the same of the mean neighbour distance
+    score real[] NOT NULL,          -- the same of the drift score
+    each_frame text[] NOT NULL,     -- single predictions, where the device is set to report them
+    each_label bigint[] NOT NULL,   -- index into labels, from 0
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (device, boot, seq, at)
+);
+CREATE INDEX prediction_at ON prediction (at DESC);
+CREATE INDEX prediction_device_at ON prediction (device, at DESC);
+
+CREATE TABLE snapshot (
+    device text NOT NULL,
+    boot text NOT NULL,
+    seq bigint NOT NULL,
+    at timestamptz NOT NULL,
+    clock text NOT NULL,
+    op_s double precision NOT NULL,
+    snapshot text NOT NULL,
+    reason text NOT NULL,
+    digest text NOT NULL,
+    size bigint NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (device, boot, seq, at)
+);
+CREATE INDEX snapshot_at ON snapshot (at DESC);
+
+CREATE TABLE log (
+    device text NOT NULL,
+    boot text NOT NULL,
+    seq bigint NOT NULL,
+    at timestamptz NOT NULL,
+    clock text NOT NULL,
+    op_s double precision NOT NULL,
+    level text NOT NULL,
+    source text NOT NULL,           -- the actor or module that speaks
+    text text NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (device, boot, seq, at)
+);
+CREATE INDEX log_at ON log (at DESC);
+
+CREATE TABLE sample (
+    device text NOT NULL,
+    boot text NOT NULL,
+    seq bigint NOT NULL,
+    at timestamptz NOT NULL,
+    clock text NOT NULL,
+    op_s double precision NOT NULL,
+    sample text NOT NULL,
+    episode text NOT NULL,
+    bundle text NOT NULL,           -- the bundle whose feature space `features` belongs to
+    predicted text NOT NULL,        -- what the device took it for
+    confidence double precision NOT NULL,
+    score double precision NOT NULL,
+    features bytea NOT NULL,
+    neighbours text[] NOT NULL,     -- labels of the nearest in the memory, nearest first
+    distances real[] NOT NULL,
+    picture_digest text,            -- sha256; the object pictures/<first two digits>/<digest>; NULL without a picture
+    picture_type text NOT NULL,
+    width bigint NOT NULL,
+    height bigint NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (device, boot, seq, at)
+);
+CREATE INDEX sample_id ON sample (device, sample);
+CREATE INDEX sample_episode ON sample (device, episode);
+CREATE INDEX sample_at ON sample (at DESC);
+
+CREATE TABLE adaptation (
+    device text NOT NULL,
+    boot text NOT NULL,
+    seq bigint NOT NULL,
+    at timestamptz NOT NULL,
+    clock text NOT NULL,
+    op_s double precision NOT NULL,
+    adaptation text NOT NULL,
+    episode text NOT NULL,
+    kind text NOT NULL,
+    outcome text NOT NULL,          -- applied | rolled-back | rejected
+    reason text NOT NULL,
+    label text NOT NULL,
+    samples text[] NOT NULL,
+    statistic double precision NOT NULL,
+    threshold double precision NOT NULL,
+    accuracy_before double precision NOT NULL,
+    accuracy_after double precision NOT NULL,
+    memory bigint NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (device, boot, seq, at)
+);
+CREATE INDEX adaptation_at ON adaptation (at DESC);
+
+CREATE TABLE label_ack (
+    device text NOT NULL,
+    boot text NOT NULL,
+    seq bigint NOT NULL,
+    at timestamptz NOT NULL,
+    clock text NOT NULL,
+    op_s double precision NOT NULL,
+    sample text NOT NULL,
+    revision bigint NOT NULL,
+    outcome text NOT NULL,          -- applied | duplicate | rejected
+    reason text NOT NULL,
+    snapshot text NOT NULL,         -- the snapshot on the device that holds the label
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (device, boot, seq, at)
+);
+CREATE INDEX label_ack_sample ON label_ack (device, sample, revision);
+
+CREATE TABLE dead_letter (
+    device text NOT NULL,
+    boot text NOT NULL,
+    seq bigint NOT NULL,
+    at timestamptz NOT NULL,
+    clock text NOT NULL,
+    op_s double precision NOT NULL,
+    source text NOT NULL,           -- the actor that could not handle the message
+    topic text NOT NULL,
+    kind text NOT NULL,
+    reason text NOT NULL,
+    payload bytea NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (device, boot, seq, at)
+);
+CREATE INDEX dead_letter_at ON dead_letter (at DESC);
+
+-- ---- what ingest itself could not handle ------------------------------------------------------------------------
+
+CREATE TABLE ingest_dead_letter (
+    device text NOT NULL,           -- from the topic, empty where even that cannot be read
+    digest text NOT NULL,           -- sha256 of topic and payload: sent again it is the same row
+    boot text,                      -- boot and seq where the header could be read and is the sender's: then the
+    seq bigint,                     -- record counts as stored, or the device would send it for ever
+    topic text NOT NULL,
+    kind text NOT NULL,
+    reason text NOT NULL,
+    payload bytea NOT NULL,
+    times bigint NOT NULL DEFAULT 1,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (device, digest)
+);
+CREATE INDEX ingest_dead_letter_received_at ON ingest_dead_letter (received_at DESC);
+
+-- ---- the fleet: one row a device -----------------------------------------------------------------------------
+
+-- Presence and birth are ordered by (boot, session) and not by arrival: a late will overrules no newer birth.
+CREATE TABLE device (
+    device text PRIMARY KEY,
+    state text NOT NULL DEFAULT 'unknown',  -- online | offline | stopped | sleeping | unknown
+    reason text NOT NULL DEFAULT '',
+    faults text[] NOT NULL DEFAULT '{}',
+    state_boot text,
+    state_session bigint,
+    state_mono_us bigint,
+    state_at timestamptz,                   -- by the device's clock; a will carries the time of its connection
+    birth_boot text,
+    birth_session bigint,
+    birth_at timestamptz,
+    versions jsonb NOT NULL DEFAULT '{}',
+    actors text[] NOT NULL DEFAULT '{}',
+    detectors text[] NOT NULL DEFAULT '{}',
+    bundle text NOT NULL DEFAULT '',
+    config bigint NOT NULL DEFAULT 0,
+    mode text NOT NULL DEFAULT '',
+    privacy text NOT NULL DEFAULT '',
+    report_s double precision NOT NULL DEFAULT 60,
+    location text NOT NULL DEFAULT '',
+    location_source text NOT NULL DEFAULT '',
+    first_heard_at timestamptz NOT NULL DEFAULT now(),
+    heard_at timestamptz NOT NULL DEFAULT now()  -- last record or status, by this server's clock, to five seconds
+);
+
+-- ---- labels: the outbox towards devices -----------------------------------------------------------------------
+
+-- The API writes `queued`, publishes (`published`), and clears the retained topic once answered. Ingest answers:
+-- it sets applied or rejected in the transaction that stores the acknowledgement, and only on rows that are queued
+-- or published. A newer revision makes the older ones `superseded`.
+CREATE TABLE label (
+    device text NOT NULL,
+    sample text NOT NULL,
+    revision bigint NOT NULL CHECK (revision > 0),
+    verdict text NOT NULL CHECK (verdict IN ('is', 'is-not', 'unknown', 'retract')),
+    label text NOT NULL DEFAULT '',
+    by text NOT NULL,
+    features bytea NOT NULL,
+    bundle text NOT NULL,
+    state text NOT NULL DEFAULT 'queued'
+        CHECK (state IN ('queued', 'published', 'applied', 'rejected', 'superseded')),
+    reason text NOT NULL DEFAULT '',
+    made_at timestamptz NOT NULL DEFAULT now(),
+    published_at timestamptz,
+    answered_at timestamptz,
+    cleared_at timestamptz,
+    PRIMARY KEY (device, sample, revision)
+);
+CREATE INDEX label_outstanding ON label (device, made_at) WHERE state IN ('queued', 'published');
+CREATE INDEX label_to_clear ON label (device, sample) WHERE published_at IS NOT NULL AND cleared_at IS NULL;
+CREATE INDEX label_made_at ON label (made_at DESC);
+
+-- ---- views: what dashboards and the API read --------------------------------------------------------------------
+
+-- One row a drift episode; begin and end may arrive in any order, so either can be NULL for a while.
+CREATE VIEW v_drift_episode AS
+SELECT
+    d.device,
+    d.episode,
+    min(d.at) FILTER (WHERE d.phase = 'begin') AS begin_at,
+    max(d.at) FILTER (WHERE d.phase = 'end') AS end_at,
+    max(d.at) AS last_at,
+    bool_or(d.phase = 'end') AS ended,
+    max(d.detector) AS detector,
+    max(d.drift_type) FILTER (WHERE d.phase = 'begin') AS drift_type,
+    max(d.statistic) AS peak_statistic,
+    max(d.threshold) AS threshold,
+    max(d.severity) AS peak_severity,
+    max(d.frames) FILTER (WHERE d.phase <> 'begin') AS frames,
+    max(d.reason) FILTER (WHERE d.phase = 'end') AS reason,
+    count(*) AS events,
+    (SELECT count(*) FROM sample s WHERE s.device = d.device AND s.episode = d.episode) AS samples
+FROM drift_event d
+GROUP BY d.device, d.episode;
+
+-- Every revision of every label, and whether it is the current one of its sample.
+CREATE VIEW v_label AS
+SELECT
+    l.device, l.sample, l.revision, l.verdict, l.label, l.by, l.bundle, l.state, l.reason,
+    l.made_at, l.published_at, l.answered_at, l.cleared_at,
+    NOT EXISTS (
+        SELECT FROM label newer
+        WHERE newer.device = l.device AND newer.sample = l.sample AND newer.revision > l.revision
+    ) AS current
+FROM label l;
+
+-- One row a quarantined sample, with its current label where it has one (revision is NULL where not).
+CREATE VIEW v_sample AS
+SELECT
+    s.device, s.sample, s.at, s.boot, s.seq, s.episode, s.bundle, s.predicted, s.confidence, s.score,
+    s.features, s.neighbours, s.distances,
+    s.picture_digest, s.picture_type, s.width, s.height, s.received_at,
+    l.revision, l.verdict, l.label, l.by AS labelled_by, l.state AS label_state, l.reason AS label_reason,
+    l.made_at AS labelled_at, l.answered_at
+FROM sample s
+LEFT JOIN LATERAL (
+    SELECT * FROM label
+    WHERE label.device = s.device AND label.sample = s.sample
+    ORDER BY label.revision DESC
+    LIMIT 1
+) l ON true;
+
+-- Samples a person has not said anything about, or whose label was taken back.
+CREATE VIEW v_sample_pending AS
+SELECT * FROM v_sample WHERE revision IS NULL OR verdict = 'retract';
+
+CREATE VIEW v_adaptation AS
+SELECT
+    device, adaptation, at, boot, episode, kind, outcome, reason, label, cardinality(samples) AS samples,
+    statistic, threshold, accuracy_before, accuracy_after, memory, received_at
+FROM adaptation;
+
+-- One row a reading.
+CREATE VIEW v_telemetry AS
+SELECT
+    t.device,
+    t.at - age.seconds * interval '1 second' AS at,
+    name.name,
+    t.readings[(age.i - 1) * cardinality(t.names) + name.i] AS value,
+    t.boot,
+    t.seq
+FROM telemetry t
+CROSS JOIN LATERAL unnest(t.ages) WITH ORDINALITY AS age (seconds, i)
+CROSS JOIN LATERAL unnest(t.names) WITH ORDINALITY AS name (name, i)
+WHERE t.readings[(age.i - 1) * cardinality(t.names) + name.i] <> 'NaN';
+
+-- One row a device: presence, birth, and what is going on.
+CREATE VIEW v_device AS
+SELECT
+    d.*,
+    now() - d.heard_at > 3 * d.report_s * interval '1 second' AS silent,
+    e.episode,
+    e.begin_at AS drift_since,
+    e.episode IS NOT NULL AS in_drift,
+    (SELECT count(*) FROM v_sample_pending p WHERE p.device = d.device) AS samples_pending,
+    (SELECT count(*) FROM label l WHERE l.device = d.device AND l.state IN ('queued', 'published')) AS labels_outstanding
+FROM device d
+LEFT JOIN LATERAL (
+    SELECT v.episode, v.begin_at FROM v_drift_episode v
+    WHERE v.device = d.device AND NOT v.ended
+    ORDER BY v.last_at DESC
+    LIMIT 1
+) e ON true;
+
+-- What could not be handled, on devices and here.
+CREATE VIEW v_dead_letter AS
+SELECT device, at, source, topic, kind, reason, payload, 1::bigint AS times, received_at FROM dead_letter
+UNION ALL
+SELECT device, received_at, 'ingest', topic, kind, reason, payload, times, received_at FROM ingest_dead_letter;
+
+-- Proof that nothing was lost (records = last_seq) and nothing stored twice (records = numbers), a row a boot.
+CREATE VIEW v_record_count AS
+SELECT
+    device, boot,
+    count(*) AS records,
+    count(DISTINCT seq) AS numbers,
+    min(seq) AS first_seq,
+    max(seq) AS last_seq
+FROM (
+    SELECT device, boot, seq FROM drift_event
+    UNION ALL SELECT device, boot, seq FROM telemetry
+    UNION ALL SELECT device, boot, seq FROM prediction
+    UNION ALL SELECT device, boot, seq FROM snapshot
+    UNION ALL SELECT device, boot, seq FROM log
+    UNION ALL SELECT device, boot, seq FROM sample
+    UNION ALL SELECT device, boot, seq FROM adaptation
+    UNION ALL SELECT device, boot, seq FROM label_ack
+    UNION ALL SELECT device, boot, seq FROM dead_letter
+    UNION ALL SELECT device, boot, seq FROM ingest_dead_letter WHERE seq IS NOT NULL
+) record
+GROUP BY device, boot;
+
+-- ---- TimescaleDB, where it can be had ----------------------------------------------------------------------------
+
+-- What flows steadily becomes a hypertable. Samples, adaptations, label acknowledgements and dead letters are few,
+-- are looked up by their ids and kept; they stay plain tables.
+DO $$
+DECLARE
+    steady text;
+BEGIN
+    -- Creating the extension on a server that has not preloaded it would end the connection; the loader's
+    -- setting exists only where it is preloaded.
+    IF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') THEN
+        IF NOT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb')
+            OR current_setting('timescaledb.disable_load', true) IS NULL THEN
+            RETURN;
+        END IF;
+        BEGIN
+            CREATE EXTENSION timescaledb;
+        EXCEPTION WHEN insufficient_privilege THEN
+            RAISE NOTICE 'TimescaleDB is on this server, but this user may not create the extension; tables stay plain';
+            RETURN;
+        END;
+    END IF;
+    FOREACH steady IN ARRAY ARRAY['drift_event', 'telemetry', 'prediction', 'snapshot', 'log'] LOOP
+        EXECUTE format('SELECT create_hypertable(%L, %L, create_default_indexes => false)', steady, 'at');
+    END LOOP;
+END
+$$;
