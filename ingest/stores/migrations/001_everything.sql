@@ -256,10 +256,14 @@ CREATE TABLE label (
     published_at timestamptz,
     answered_at timestamptz,
     cleared_at timestamptz,
+    idempotency_key text,           -- of the request that made it, where it had one: sent again it makes nothing new
     PRIMARY KEY (device, sample, revision)
 );
+CREATE UNIQUE INDEX label_idempotency_key ON label (idempotency_key);
 CREATE INDEX label_outstanding ON label (device, made_at) WHERE state IN ('queued', 'published');
-CREATE INDEX label_to_clear ON label (device, sample) WHERE published_at IS NOT NULL AND cleared_at IS NULL;
+-- Labels whose topic may hold them: an answer proves that it did, even where the publisher died before noting so.
+CREATE INDEX label_to_clear ON label (device, sample)
+    WHERE cleared_at IS NULL AND (published_at IS NOT NULL OR answered_at IS NOT NULL);
 CREATE INDEX label_made_at ON label (made_at DESC);
 
 -- ---- views: what dashboards and the API read --------------------------------------------------------------------
