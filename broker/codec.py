@@ -8,42 +8,38 @@ field is checked against its declared type. Unknown fields are ignored, missing 
 
 from __future__ import annotations
 
-import math
-import types
-import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
 from functools import partial
 from io import BytesIO
 from typing import Any, BinaryIO, NoReturn, TypeVar, overload
 
 import cbor2
 
-from .errors import DecodeError, EncodeError, TruncatedError
+from .errors import DecodeError, TruncatedError
+from .fields import FLOAT32_LE, UINT8, UNUSUAL, head
 from .messages import KINDS, SCHEMA_VERSION, Float32Array, Header, Message, Uint8Array
+from .plan import Plan, text
 
 MAX_BYTES = 1 << 20  # a message; larger things travel as blobs
 MAX_STATE_BYTES = 64 << 20  # a snapshot, a bundle part
-FLOAT32_LE, UINT8 = 85, 64  # RFC 8746
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
 
 def encode(message: Message, header: Header | None = None) -> bytes:
-    """The bytes of a message. The same message gives the same bytes, always."""
-    plan = _PLANS[type(message)]
-    item: list[object] = [type(message).__name__, plan.to_map(message)]
+    """The bytes of a message. The same message gives the same bytes, always. Raises EncodeError."""
+    name, plan = _PLANS[type(message)]
+    parts = [_PAIR if header is None else _TRIPLE, name]
+    plan.write(message, parts.append)
     if header is not None:
-        item.append(_HEADER.to_map(header))
-    try:
-        return cbor2.dumps(item)
-    except (cbor2.CBOREncodeError, TypeError, ValueError) as error:
-        raise EncodeError(f"{type(message).__name__} cannot be encoded: {error}") from None
+        _HEADER.write(header, parts.append)
+    return b"".join(parts)
 
 
 def decode(data: bytes, max_bytes: int = MAX_BYTES) -> Message:
     """The message in `data`, whatever its kind; a header is allowed and left out. Raises DecodeError."""
-    return _message(_item(data, max_bytes))
+    made = _usual(data, max_bytes)
+    return made[1] if made else _message(_item(data, max_bytes))
 
 
 @overload
@@ -61,13 +57,16 @@ def decode_as(kind: type[M] | tuple[type[M], ...], data: bytes) -> M:
 
 def decode_record(data: bytes, max_bytes: int = MAX_BYTES) -> tuple[Header, Message]:
     """The header and the message of something that left a device. Raises DecodeError."""
-    item = _item(data, max_bytes)
-    if len(item) != 3:
+    made = _usual(data, max_bytes)
+    if made is None:
+        item = _item(data, max_bytes)
+        made = (_HEADER.from_map(item[2]) if len(item) == 3 else None), _message(item)
+    header, message = made
+    if header is None:
         raise DecodeError("a record from a device needs a header")
-    header = _HEADER.from_map(item[2], "header")
     if not 1 <= header.version <= SCHEMA_VERSION:
         raise DecodeError(f"schema version {header.version} is not one of 1 to {SCHEMA_VERSION}")
-    return header, _message(item)
+    return header, message
 
 
 def pack(tree: object) -> bytes:
@@ -158,31 +157,7 @@ def _refuse(_value: object, _immutable: bool) -> NoReturn:
 
 
 # cbor2 gives meaning to these unless told otherwise: dates, big numbers, regular expressions, shared references ...
-_STANDARD_TAGS = (
-    0,
-    1,
-    2,
-    3,
-    4,
-    5,
-    25,
-    28,
-    29,
-    30,
-    35,
-    36,
-    37,
-    52,
-    54,
-    100,
-    256,
-    258,
-    260,
-    261,
-    1004,
-    43000,
-    55799,
-)
+_STANDARD_TAGS = (*range(6), 25, 28, 29, 30, *(35, 36, 37), 52, 54, 100, *(256, 258, 260, 261), 1004, 43000, 55799)
 _TAGS: Mapping[int, Callable[[Any, bool], Any]] = {
     **dict.fromkeys(_STANDARD_TAGS, _refuse),
     FLOAT32_LE: partial(_array, Float32Array, 4),
@@ -223,112 +198,31 @@ def _item(data: bytes, max_bytes: int) -> list[Any]:
     return item
 
 
+def _usual(data: bytes, max_bytes: int) -> tuple[Header | None, Message] | None:
+    """What `encode` made `data` of; None at anything else, and then cbor2 finds out whether it is a message too."""
+    opening = data[:1]
+    if len(data) > max_bytes or opening not in (_PAIR, _TRIPLE):
+        return None
+    try:
+        at = data[1] - 0x60 + 2  # the name of a kind is a text of less than 24 bytes
+        message, at = _BY_NAME[data[1:at]].read(data, at)
+        header = None
+        if opening == _TRIPLE:
+            header, at = _HEADER.read(data, at)
+    except (KeyError, *UNUSUAL):
+        return None
+    return (header, message) if at == len(data) else None
+
+
 def _message(item: list[Any]) -> Message:
     kind = KINDS.get(item[0])
     if kind is None:
         raise DecodeError(f"unknown kind {item[0][:64]!r}")
-    made: Message = _PLANS[kind].from_map(item[1], item[0])
+    made: Message = _PLANS[kind][1].from_map(item[1])
     return made
 
 
-# ---- fields ----------------------------------------------------------------------------------------------------
-
-Check = Callable[[Any], Any]  # raises TypeError or ValueError; returns the value as the dataclass holds it
-
-
-def _exactly(kind: type, value: Any) -> Any:
-    if type(value) is not kind:
-        raise TypeError(f"{kind.__name__} expected, got {type(value).__name__}")
-    return value
-
-
-def _int(value: Any) -> int:
-    if type(value) is not int:
-        raise TypeError(f"int expected, got {type(value).__name__}")
-    if not -(1 << 63) <= value < 1 << 63:
-        raise ValueError("an int of at most 64 bits expected")
-    return value
-
-
-def _float(value: Any) -> float:
-    if type(value) not in (float, int):  # an encoder may write 1.0 as 1
-        raise TypeError(f"float expected, got {type(value).__name__}")
-    if not math.isfinite(value):
-        raise ValueError("a finite number expected")
-    return float(value)
-
-
-def _tuple(check: Check, value: Any) -> tuple[Any, ...]:
-    if type(value) is not list:
-        raise TypeError(f"array expected, got {type(value).__name__}")
-    return tuple(map(check, value))
-
-
-def _pair(checks: tuple[Check, ...], value: Any) -> tuple[Any, ...]:
-    if type(value) is not list or len(value) != len(checks):
-        raise TypeError(f"array of {len(checks)} expected")
-    return tuple(check(item) for check, item in zip(checks, value, strict=True))
-
-
-def _dict(check: Check, value: Any) -> dict[str, Any]:
-    if type(value) is not dict:
-        raise TypeError(f"map expected, got {type(value).__name__}")
-    return {_exactly(str, key): check(item) for key, item in value.items()}
-
-
-def _optional(check: Check, value: Any) -> Any:
-    return None if value is None else check(value)
-
-
-def _check_for(hint: Any) -> Check:
-    if hint is int:
-        return _int
-    if hint is float:
-        return _float
-    if hint in (bool, str, bytes, Float32Array, Uint8Array):
-        return partial(_exactly, hint)
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is tuple and inner[-1] is Ellipsis:
-        return partial(_tuple, _check_for(inner[0]))
-    if origin is tuple:
-        return partial(_pair, tuple(map(_check_for, inner)))
-    if origin is dict and inner[0] is str:
-        return partial(_dict, _check_for(inner[1]))
-    if origin is types.UnionType and types.NoneType in inner and len(inner) == 2:
-        return partial(_optional, _check_for(next(part for part in inner if part is not types.NoneType)))
-    raise TypeError(f"messages cannot carry {hint!r}")
-
-
-class _Plan:
-    """How one dataclass becomes a map and back, worked out once."""
-
-    def __init__(self, kind: type) -> None:
-        self.kind: Any = kind
-        hints = typing.get_type_hints(kind)
-        self.checks: dict[str, Check] = {field.name: _check_for(hints[field.name]) for field in fields(kind)}
-        self.tags = {name: FLOAT32_LE for name in self.checks if hints[name] is Float32Array}
-        self.tags |= {name: UINT8 for name in self.checks if hints[name] is Uint8Array}
-        self.names = list(self.checks)
-
-    def to_map(self, message: object) -> dict[str, object]:
-        tags = self.tags
-        return {
-            name: cbor2.CBORTag(tags[name], bytes(getattr(message, name))) if name in tags else getattr(message, name)
-            for name in self.names
-        }
-
-    def from_map(self, fields_: Any, where: str) -> Any:
-        if type(fields_) is not dict:
-            raise DecodeError(f"{where}: a map of fields is expected")
-        values = {}
-        for name, check in self.checks.items():
-            if name in fields_:
-                try:
-                    values[name] = check(fields_[name])
-                except (TypeError, ValueError, OverflowError) as error:
-                    raise DecodeError(f"{where}.{name}: {error}") from None
-        return self.kind(**values)
-
-
-_PLANS: dict[type, _Plan] = {kind: _Plan(kind) for kind in KINDS.values()}
-_HEADER = _Plan(Header)
+_PAIR, _TRIPLE = head(4, 2), head(4, 3)
+_PLANS: dict[type, tuple[bytes, Plan]] = {kind: (text(name), Plan(kind)) for name, kind in KINDS.items()}
+_BY_NAME: dict[bytes, Plan] = dict(_PLANS.values())
+_HEADER = Plan(Header)
