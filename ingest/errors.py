@@ -1,0 +1,42 @@
+"""Errors of ingest. `StoreAway` is the only one that trying again can cure."""
+
+from __future__ import annotations
+
+from broker.errors import TinymlError
+
+
+class IngestError(TinymlError):
+    """Something on the server side that a person can act on."""
+
+
+class StoreAway(IngestError):
+    """The database, the object store or the registry does not answer at the moment; nothing was stored."""
+
+    def __init__(self, store: str, why: str) -> None:
+        super().__init__(f"the {store} is away: {why}")
+        self.store = store
+        self.why = why
+
+
+class RecordRefused(IngestError):
+    """The database refuses the data itself; at least one record of the batch can never be stored."""
+
+
+class Poison(IngestError):
+    """A message that no consumer can take; it becomes a dead letter with this reason."""
+
+
+class MigrationError(IngestError):
+    """The database is not one that these migrations made, or a migration failed."""
+
+
+class PostgresError(IngestError):
+    """The embedded PostgreSQL cannot be started."""
+
+
+class ObjectError(IngestError):
+    """An object cannot be kept under this key, or there is none."""
+
+
+class RegistryError(IngestError):
+    """A model cannot be registered."""

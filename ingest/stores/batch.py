@@ -1,0 +1,73 @@
+"""What one transaction of the event store writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from broker.messages import Birth, Header, Status
+
+from ..errors import Poison
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+KEY = ("device", "boot", "seq", "at", "clock", "op_s")  # how every record table begins
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A record table: its name and the columns that follow the key."""
+
+    name: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A message ingest could not handle. With boot and seq it stands for that record, which then counts as stored."""
+
+    device: str
+    digest: str
+    topic: str
+    kind: str
+    reason: str
+    payload: bytes
+    boot: str | None = None
+    seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A device's word on a label."""
+
+    device: str
+    sample: str
+    revision: int
+    outcome: str  # applied | duplicate | rejected
+    reason: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows and other changes that are committed together or not at all."""
+
+    rows: dict[Table, list[tuple[object, ...]]] = field(default_factory=dict)
+    answers: list[Answer] = field(default_factory=list)
+    statuses: list[tuple[Header, Status]] = field(default_factory=list)
+    births: list[tuple[Header, Birth]] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
+    pictures: dict[str, tuple[bytes, str]] = field(default_factory=dict)  # digest -> picture and its type
+    heard: set[str] = field(default_factory=set)
+
+    def add(self, table: Table, header: Header, at: float, values: Iterable[object]) -> None:
+        """A row of `table`; `at` is the message time. Raises Poison where the wall time cannot be a time."""
+        key = (header.device, header.boot, header.seq, wall_time(header), header.clock, at)
+        self.rows.setdefault(table, []).append((*key, *values))
+
+
+def wall_time(header: Header) -> datetime:
+    """The header's wall time, exact to the microsecond. Raises Poison outside the years 1 to 9999."""
+    try:
+        return EPOCH + timedelta(microseconds=header.wall_us)
+    except OverflowError:
+        raise Poison(f"wall time {header.wall_us} us is not within the years 1 to 9999") from None

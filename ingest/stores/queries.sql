@@ -1,0 +1,102 @@
+-- Statements of the event store, used by name. {braces} stand for a table and its columns.
+
+-- :name create_ledger
+-- Which migrations were applied, with the checksum of the text that was applied.
+CREATE TABLE IF NOT EXISTS migration (
+    number bigint PRIMARY KEY,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- :name lock_migrations
+-- One process migrates at a time; the number is arbitrary and ours.
+SELECT pg_advisory_lock(7467368265);
+
+-- :name unlock_migrations
+SELECT pg_advisory_unlock(7467368265);
+
+-- :name applied_migrations
+SELECT number, name, checksum FROM migration ORDER BY number;
+
+-- :name note_migration
+INSERT INTO migration (number, name, checksum) VALUES (%s, %s, %s);
+
+-- :name server_level
+-- plain, timescale-apache or timescale-community. The licence can only be shown where the extension is.
+SELECT CASE
+    WHEN NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') THEN 'plain'
+    WHEN current_setting('timescaledb.license', true) = 'timescale' THEN 'timescale-community'
+    ELSE 'timescale-apache'
+END;
+
+-- :name column_types
+-- The types of a table's columns, so that binary COPY and the stage follow the schema.
+SELECT a.attname, format_type(a.atttypid, a.atttypmod)
+FROM pg_attribute a
+WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped;
+
+-- :name create_stage
+-- Where a batch lands before it is inserted; lives as long as the connection, emptied by every commit.
+CREATE TEMP TABLE {stage} ON COMMIT DELETE ROWS AS SELECT {columns} FROM {table} WITH NO DATA;
+
+-- :name fill_stage
+COPY {stage} ({columns}) FROM STDIN (FORMAT BINARY);
+
+-- :name insert_stage
+-- Known records change nothing. In the order of the key, so that two workers with the same records queue up
+-- instead of waiting for each other in a circle.
+INSERT INTO {table} ({columns})
+SELECT {columns} FROM {stage} ORDER BY device, boot, seq, at
+ON CONFLICT DO NOTHING;
+
+-- :name hear_devices
+-- Devices that were heard just now; a row is touched at most every five seconds, so that workers do not queue for it.
+INSERT INTO device (device)
+SELECT heard FROM unnest(%s::text[]) AS heard
+WHERE NOT EXISTS (
+    SELECT FROM device known WHERE known.device = heard AND known.heard_at > now() - interval '5 seconds'
+)
+ORDER BY heard
+ON CONFLICT (device) DO UPDATE SET heard_at = excluded.heard_at;
+
+-- :name ensure_device
+INSERT INTO device (device) VALUES (%s) ON CONFLICT (device) DO NOTHING;
+
+-- :name read_standing
+-- What is known of a device, locked until the transaction ends.
+SELECT state_boot, state_session, state_mono_us, state, birth_boot, birth_session
+FROM device WHERE device = %s FOR UPDATE;
+
+-- :name write_status
+UPDATE device SET
+    state = %(state)s, reason = %(reason)s, faults = %(faults)s, state_boot = %(boot)s,
+    state_session = %(session)s, state_mono_us = %(mono_us)s, state_at = %(at)s, heard_at = now()
+WHERE device = %(device)s;
+
+-- :name write_birth
+UPDATE device SET
+    birth_boot = %(boot)s, birth_session = %(session)s, birth_at = %(at)s, versions = %(versions)s,
+    actors = %(actors)s, detectors = %(detectors)s, bundle = %(bundle)s, config = %(config)s, mode = %(mode)s,
+    privacy = %(privacy)s, report_s = %(report_s)s, location = %(location)s,
+    location_source = %(location_source)s, heard_at = now()
+WHERE device = %(device)s;
+
+-- :name answer_label
+-- A stored acknowledgement proves its label; a label that was superseded or answered before stays as it is.
+UPDATE label SET
+    state = CASE WHEN %(outcome)s IN ('applied', 'duplicate') THEN 'applied' ELSE 'rejected' END,
+    reason = %(reason)s,
+    answered_at = now()
+WHERE device = %(device)s AND sample = %(sample)s AND revision = %(revision)s AND state IN ('queued', 'published');
+
+-- :name notify_answer
+-- Sent with the commit, so that the API clears the retained label at once.
+SELECT pg_notify('tinyml_labelack', json_build_object(
+    'device', %(device)s::text, 'sample', %(sample)s::text, 'revision', %(revision)s::bigint,
+    'outcome', %(outcome)s::text)::text);
+
+-- :name bury_letter
+INSERT INTO ingest_dead_letter (device, digest, boot, seq, topic, kind, reason, payload)
+VALUES (%(device)s, %(digest)s, %(boot)s, %(seq)s, %(topic)s, %(kind)s, %(reason)s, %(payload)s)
+ON CONFLICT (device, digest) DO UPDATE SET times = ingest_dead_letter.times + 1;

@@ -1,0 +1,46 @@
+"""Ingest on one screen: which message goes to which consumer. Topics follow from `broker/topics.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from broker.messages import (
+    AdaptationDecided,
+    Birth,
+    DeadLetter,
+    DriftCleared,
+    DriftContinued,
+    DriftDetected,
+    Header,
+    LabelAcknowledged,
+    LogRecord,
+    Message,
+    Predictions,
+    SampleQuarantined,
+    SnapshotTaken,
+    Status,
+    Telemetry,
+)
+
+from .consumers import adaptations, dead_letters, drift, health, labels, samples, status
+from .stores.batch import Batch
+
+# A consumer adds what a message means to the batch that is committed next. It raises Poison for what it cannot take.
+Consumer = Callable[[Header, Any, Batch], None]
+
+CONSUMERS: dict[type[Message], Consumer] = {
+    Status: status.status,
+    Birth: status.birth,
+    Telemetry: health.telemetry,
+    Predictions: health.predictions,
+    LogRecord: health.log,
+    DriftDetected: drift.detected,
+    DriftContinued: drift.continued,
+    DriftCleared: drift.cleared,
+    SampleQuarantined: samples.quarantined,
+    AdaptationDecided: adaptations.decided,
+    SnapshotTaken: adaptations.taken,
+    LabelAcknowledged: labels.acknowledged,
+    DeadLetter: dead_letters.buried_by_device,
+}
