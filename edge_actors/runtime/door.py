@@ -29,7 +29,9 @@ class Doors:
         self.doors = dict(doors)
         self._waiting: dict[type[Message], deque[Message]] = {kind: deque() for kind in doors}
         self._turned_away: dict[type[Message], int] = dict.fromkeys(doors, 0)
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)  # something came in
+        self._taken = threading.Condition(lock)  # something was taken out
         self._closed = False
 
     def post(self, message: Message) -> bool:
@@ -55,14 +57,22 @@ class Doors:
             self._changed.wait_for(lambda: self._closed or any(self._waiting.values()), timeout_s)
             for waiting in self._waiting.values():
                 if waiting:
+                    self._taken.notify_all()
                     return waiting.popleft()
             return None
+
+    def wait_until_taken(self, kind: type[Message], timeout_s: float | None = None) -> bool:
+        """Waits until nothing waits at this door; False when the time is over, or the doors are closed before."""
+        with self._taken:
+            self._taken.wait_for(lambda: self._closed or not self._waiting[kind], timeout_s)
+            return not self._waiting[kind]
 
     def close(self) -> None:
         """Refuses everything from now on; what already waits can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+            self._taken.notify_all()
 
     @property
     def closed(self) -> bool:
