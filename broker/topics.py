@@ -104,6 +104,14 @@ def path_of(message: Message) -> str:
     return topic.path.replace("<sample>", sample)
 
 
+def rank_of(message: Message) -> Rank:
+    """How late a full spool gives this message up. Raises TopicError for what is not spooled."""
+    rank = of_kind(type(message)).rank
+    if rank is None:
+        raise TopicError(f"{type(message).__name__} is not spooled")
+    return Rank.PICTURE if isinstance(message, SampleQuarantined) and message.picture else rank
+
+
 def full(device: str, path: str, root: str = ROOT) -> str:
     """The whole topic of a path of a device."""
     return f"{root}/{check_device(device)}/{path}"
