@@ -1,0 +1,301 @@
+"""The spool's SQLite file: records by (boot, seq), bounded in bytes on the disk, shed by rank.
+
+Not for several threads at once; `spool.Spool` holds a lock around every call. Methods raise `sqlite3.Error` for
+what the disk does, and leave the file as it was before the call.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from broker import codec
+from broker.errors import DecodeError
+from broker.messages import SampleQuarantined
+from broker.topics import Rank
+
+from ..errors import SpoolDamagedError, SpoolTooNewError
+from .reserve import Reserve
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+CREATE TABLE boots (n INTEGER PRIMARY KEY, boot TEXT NOT NULL UNIQUE, produced INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE records (id INTEGER PRIMARY KEY, rank INTEGER NOT NULL, path TEXT NOT NULL, record BLOB NOT NULL);
+CREATE INDEX by_rank ON records (rank DESC);
+"""
+SEQ_BITS = 40  # id = n << 40 | seq: ids grow with age over all boots, and a range of a boot is a range of ids
+KEPT_BOOTS = 64
+LARGEST = (1 << 30) - 1  # pages; SQLite's own bound
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What leaves the device: `data` is an encoded message with its header, `path` its topic under the device's."""
+
+    boot: str
+    seq: int
+    rank: int
+    path: str
+    data: bytes
+
+
+class SpoolFile:
+    """Opens or makes the file. Raises SpoolDamagedError, SpoolTooNewError, or sqlite3.Error for the disk."""
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        wal_bytes = min(4 << 20, max_bytes // 4)
+        self.batch_bytes = wal_bytes // 8  # what one transaction should hold at most; the log must stay small too
+        self._reserve = Reserve(path.with_suffix(".reserve"), wal_bytes // 2)
+        self._limit_bytes = max_bytes - wal_bytes - self._reserve.size
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(wal_bytes)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _prepare(self, wal_bytes: int) -> None:
+        try:
+            for pragma in (
+                "locking_mode=EXCLUSIVE",  # nobody else opens it, so no shared-memory file either
+                "journal_mode=WAL",
+                "cache_size=-256",  # KiB
+                f"wal_autocheckpoint={wal_bytes // 16384}",
+                f"journal_size_limit={wal_bytes // 4}",
+            ):
+                self._db.execute(f"PRAGMA {pragma}")
+            version = self._pragma("user_version")
+            if version > SCHEMA_VERSION:
+                raise SpoolTooNewError(version, SCHEMA_VERSION)
+            if version == 0:
+                self._db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+            found = [text for (text,) in self._db.execute("PRAGMA quick_check(1)")]
+            if found != ["ok"]:
+                raise SpoolDamagedError(found[0].splitlines()[-1])
+            self._page_size = self._pragma("page_size")
+            self._may_grow = self._reserve.keep()
+            self._learn_boots()
+            self.count: int = self._db.execute("SELECT count(*) FROM records").fetchone()[0]
+            shed = self._db.execute("SELECT key, value FROM meta WHERE key GLOB 'shed:*' OR key = 'refused'")
+            self.given_up = Counter({key.removeprefix("shed:"): value for key, value in shed})
+        except sqlite3.DatabaseError as error:
+            raise damage_or(error) from None
+
+    def begin_boot(self, boot: str = "") -> str:
+        """Registers a new boot and returns its id; a power cut after this cannot take the number back."""
+        return self._with_reserve(lambda: self._begin_boot(boot))
+
+    def _begin_boot(self, boot: str) -> str:
+        with self._transaction(durable=True):
+            if not boot:
+                known = dict(self._db.execute("SELECT key, value FROM meta WHERE key IN ('installation', 'starts')"))
+                installation = known.get("installation") or secrets.token_hex(4)
+                starts = known.get("starts", 0) + 1
+                self._set("installation", installation)
+                self._set("starts", starts)
+                boot = f"{installation}-{starts:06d}"
+            self._db.execute("INSERT OR IGNORE INTO boots (boot) VALUES (?)", (boot,))
+            self._db.execute(
+                "DELETE FROM boots WHERE n <= (SELECT max(n) FROM boots) - ? AND NOT EXISTS"
+                " (SELECT 1 FROM records WHERE id BETWEEN n << 40 AND (n + 1) << 40)",
+                (KEPT_BOOTS,),
+            )
+        self._learn_boots()
+        return boot
+
+    def starts(self) -> int:
+        """How many boots this installation has had."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'starts'").fetchone()
+        return int(row[0]) if row else 0
+
+    def continue_after(self, starts: int) -> None:
+        """Makes the next boot count from here, under a fresh installation id."""
+        with self._transaction(durable=True):
+            self._set("starts", starts)
+
+    def write(self, batch: Sequence[Record]) -> int:
+        """Adds records, shedding what ranks lowest where there is no room; returns how many were refused.
+
+        Refused is the newest, and only once nothing but vital records is left.
+        """
+        self._grow_again()
+        refused = 0
+        count, given_up = self.count, self.given_up.copy()
+        try:
+            with self._transaction(durable=any(record.rank == Rank.VITAL for record in batch)):
+                for record in batch:
+                    self._insert(record)
+                    refused += not self._make_room(record)
+                for boot in {record.boot for record in batch}:
+                    highest = max(record.seq for record in batch if record.boot == boot)
+                    self._db.execute("UPDATE boots SET produced = max(produced, ?) WHERE boot = ?", (highest, boot))
+                for key in self.given_up - given_up:
+                    self._set(key if key == "refused" else f"shed:{key}", self.given_up[key])
+        except BaseException:
+            self.count, self.given_up = count, given_up
+            raise
+        return refused
+
+    def next(self, limit: int, max_bytes: int, skip: Container[tuple[str, int]]) -> list[Record]:
+        """Records to send: highest rank first, oldest first within it; at least one where there is any."""
+        found: list[Record] = []
+        for (id_,) in self._db.execute("SELECT id FROM records ORDER BY rank DESC, id"):
+            if len(found) == limit or max_bytes <= 0:
+                break
+            boot, seq = self._key(id_)
+            if (boot, seq) not in skip:
+                record = self._read(id_, boot, seq)
+                max_bytes -= len(record.data)
+                if found and max_bytes < 0:
+                    break
+                found.append(record)
+        return found
+
+    def confirm(self, boot: str, ranges: Sequence[tuple[int, int]]) -> int:
+        """Forgets the records of a boot whose numbers lie in the ranges (inclusive); returns how many there were."""
+        if boot not in self._numbers:
+            return 0
+        gone = self._with_reserve(lambda: self._forget(self._numbers[boot] << SEQ_BITS, ranges))
+        self.count -= gone
+        return gone
+
+    def _forget(self, base: int, ranges: Sequence[tuple[int, int]]) -> int:
+        gone = 0
+        with self._transaction(durable=False):
+            for first, last in ranges:
+                low, high = max(first, 0), min(last, (1 << SEQ_BITS) - 1)
+                if low <= high:
+                    span = (base + low, base + high)
+                    gone += self._db.execute("DELETE FROM records WHERE id BETWEEN ? AND ?", span).rowcount
+        return gone
+
+    def oldest(self) -> Record | None:
+        """The record that has waited longest."""
+        row = self._db.execute("SELECT min(id) FROM records").fetchone()
+        return None if row[0] is None else self._read(row[0], *self._key(row[0]))
+
+    def produced(self) -> dict[str, int]:
+        """The highest sequence number each of the latest boots has reached."""
+        return dict(self._db.execute("SELECT boot, produced FROM boots ORDER BY n"))
+
+    def used_bytes(self) -> int:
+        """Bytes of the pages that hold something."""
+        return (self._pragma("page_count") - self._pragma("freelist_count")) * self._page_size
+
+    def close(self) -> None:
+        self._db.close()
+
+    # ---- a full disk -------------------------------------------------------------------------------------------
+
+    def _with_reserve(self, work: Callable[[], T]) -> T:
+        """Does the work, on a full disk with the reserve's room: what makes room must not fail for lack of it."""
+        try:
+            return work()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_FULL" or not self._reserve.give_up():
+                raise
+        self._may_grow = False
+        # The log may hold pages that the file has no room for yet; without the log reset nothing can be committed.
+        self._db.execute("PRAGMA wal_checkpoint(RESTART)")
+        return work()
+
+    def _grow_again(self) -> None:
+        """Without a reserve the file stays as large as it is, or there would be no room to forget anything."""
+        if not self._may_grow:
+            self._may_grow = self._reserve.keep()
+            self._pragma(f"max_page_count={LARGEST if self._may_grow else self._pragma('page_count')}")
+
+    # ---- inside a transaction ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _transaction(self, durable: bool) -> Iterator[None]:
+        # NORMAL leaves the last commits to the operating system's write-back; FULL waits for the disk.
+        self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # SQLite has rolled back by itself after some errors
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _insert(self, record: Record) -> None:
+        row = (self._id(record), int(record.rank), record.path, record.data)
+        self.count += self._db.execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)", row).rowcount
+
+    def _make_room(self, newest: Record) -> bool:
+        """Sheds until the pages fit; False when `newest` itself had to be taken out because the rest is vital."""
+        while self.used_bytes() > self._limit_bytes:
+            lowest = self._db.execute("SELECT min(rank) FROM records").fetchone()[0]
+            if lowest == Rank.VITAL:
+                self._delete(self._id(newest))
+                self.given_up["refused"] += 1
+                return False
+            oldest = self._db.execute("SELECT min(id) FROM records WHERE rank = ?", (lowest,)).fetchone()[0]
+            if lowest == Rank.PICTURE:
+                self._drop_picture(oldest)
+            else:
+                self._delete(oldest)
+            self.given_up[Rank(lowest).name] += 1
+        return True
+
+    def _drop_picture(self, id_: int) -> None:
+        data = without_picture(self._read(id_, *self._key(id_)).data)
+        if data is None:
+            self._delete(id_)
+        else:
+            self._db.execute("UPDATE records SET rank = ?, record = ? WHERE id = ?", (int(Rank.SAMPLE), data, id_))
+
+    def _delete(self, id_: int) -> None:
+        self.count -= self._db.execute("DELETE FROM records WHERE id = ?", (id_,)).rowcount
+
+    # ---- rows --------------------------------------------------------------------------------------------------
+
+    def _learn_boots(self) -> None:
+        self._boots: dict[int, str] = dict(self._db.execute("SELECT n, boot FROM boots"))
+        self._numbers = {boot: n for n, boot in self._boots.items()}
+
+    def _id(self, record: Record) -> int:
+        return self._numbers[record.boot] << SEQ_BITS | record.seq
+
+    def _key(self, id_: int) -> tuple[str, int]:
+        return self._boots.get(id_ >> SEQ_BITS, ""), id_ & ((1 << SEQ_BITS) - 1)
+
+    def _read(self, id_: int, boot: str, seq: int) -> Record:
+        row = self._db.execute("SELECT rank, path, record FROM records WHERE id = ?", (id_,)).fetchone()
+        if row is None:
+            raise SpoolDamagedError("the index names a record that is not there")
+        return Record(boot, seq, *row)
+
+    def _set(self, key: str, value: object) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def _pragma(self, name: str) -> int:
+        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def damage_or(error: Exception) -> Exception:
+    """A SpoolDamagedError when the error says that the file's content is wrong, else the error itself."""
+    name = getattr(error, "sqlite_errorname", "")
+    damaged = name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or str(error).startswith("no such ")
+    return SpoolDamagedError(str(error)) if damaged else error
+
+
+def without_picture(data: bytes) -> bytes | None:
+    """The same record of a sample under the same header, without its picture; None for anything else."""
+    try:
+        header, message = codec.decode_record(data)
+    except DecodeError:
+        return None
+    if not isinstance(message, SampleQuarantined):
+        return None
+    return codec.encode(replace(message, picture=b"", picture_type=""), header)
