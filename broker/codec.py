@@ -69,6 +69,15 @@ def decode_record(data: bytes, max_bytes: int = MAX_BYTES) -> tuple[Header, Mess
     return header, message
 
 
+def decode_header(data: bytes, max_bytes: int = MAX_BYTES) -> Header:
+    """The header of a record whose message may not be readable, so that it can be answered. Raises DecodeError."""
+    item = _item(data, max_bytes)
+    if len(item) != 3:
+        raise DecodeError("a record from a device needs a header")
+    header: Header = _HEADER.from_map(item[2])
+    return header
+
+
 def pack(tree: object) -> bytes:
     """CBOR of a plain tree (dicts with text keys, lists, numbers, text, bytes, arrays): snapshots and bundles."""
     return cbor2.dumps(tree, encoders=_ARRAY_ENCODERS)
