@@ -1,1 +1,1 @@
-"""Server side of the bus: takes records from the broker, stores them once, and tells the device that they are safe."""
+"""Server side of the bus: takes records from the broker, stores each once, tells the device that it is safe."""

@@ -13,6 +13,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -106,7 +107,8 @@ class Postgres:
         _leave_no_half(self.data_dir)
         command = [self.programs / "initdb", "-D", self.data_dir, "-U", "postgres", "-A", "trust"]
         made = subprocess.run(
-            [*map(str, command), "-E", "UTF8", "--locale=C", "--no-instructions"],
+            # Without syncing, which takes seconds: until the kernel has written it anyway, there is nothing to lose.
+            [*map(str, command), "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"],
             **self._as_user(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -122,6 +124,8 @@ class Postgres:
             "unix_socket_directories": str(self.socket_dir),
             # Whoever reaches the socket is the database's superuser, so only the owner (and root) may.
             "unix_socket_permissions": "0700",
+            # After a crash, one call a file system instead of one a file: restarts in tenths of a second.
+            **({"recovery_init_sync_method": "syncfs"} if sys.platform == "linux" else {}),
             **self.settings,
         }
         command = [str(self.programs / "postgres"), "-D", str(self.data_dir)]
@@ -148,7 +152,7 @@ class Postgres:
         }
 
     def _answers(self) -> bool:
-        if self.pid is None:
+        if self.pid is None or _said(self.data_dir) != "ready":
             return False
         try:
             with psycopg.connect(self.url, connect_timeout=2):
@@ -216,6 +220,14 @@ def _living_postmaster(data_dir: Path) -> int | None:
     with contextlib.suppress(FileNotFoundError):
         pid_file.unlink()
     return None
+
+
+def _said(data_dir: Path) -> str:
+    """The last line of the pid file: `starting`, `ready`, `stopping` ..."""
+    try:
+        return (data_dir / "postmaster.pid").read_text().strip().rpartition("\n")[2].strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _exists(pid: int) -> bool:

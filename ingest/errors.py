@@ -9,7 +9,7 @@ class IngestError(TinymlError):
     """Something on the server side that a person can act on."""
 
 
-class StoreAway(IngestError):
+class StoreAway(IngestError):  # noqa: N818  it reads as what happened, as do the two below
     """The database, the object store or the registry does not answer at the moment; nothing was stored."""
 
     def __init__(self, store: str, why: str) -> None:
@@ -18,11 +18,11 @@ class StoreAway(IngestError):
         self.why = why
 
 
-class RecordRefused(IngestError):
+class RecordRefused(IngestError):  # noqa: N818
     """The database refuses the data itself; at least one record of the batch can never be stored."""
 
 
-class Poison(IngestError):
+class Poison(IngestError):  # noqa: N818
     """A message that no consumer can take; it becomes a dead letter with this reason."""
 
 

@@ -16,7 +16,9 @@ def buried_by_device(header: Header, m: DeadLetter, batch: Batch) -> None:
     batch.add(DEAD_LETTER, header, m.at, (m.where, m.topic, m.kind, m.reason, m.payload))
 
 
-def letter(device: str, topic: str, kind: str, reason: str, payload: bytes, header: Header | None = None) -> Letter:
+def letter(
+    device: str, topic: str, payload: bytes, reason: str, *, kind: str = "", header: Header | None = None
+) -> Letter:
     """A dead letter of ingest. With a header it stands for that record; without one nobody can say which it was."""
     return Letter(
         device=device,

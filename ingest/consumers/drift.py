@@ -22,13 +22,12 @@ DRIFT_EVENT = Table(
         "reason",
     ),
 )
+NONE: list[str] = []
 
 
 def detected(header: Header, m: DriftDetected, batch: Batch) -> None:
     measured = (m.statistic, m.threshold, m.severity, m.frames)
-    batch.add(
-        DRIFT_EVENT, header, m.at, ("begin", m.episode, m.frame, m.detector, m.drift_type, *measured, [], "")
-    )
+    batch.add(DRIFT_EVENT, header, m.at, ("begin", m.episode, m.frame, m.detector, m.drift_type, *measured, NONE, ""))
 
 
 def continued(header: Header, m: DriftContinued, batch: Batch) -> None:
@@ -38,5 +37,5 @@ def continued(header: Header, m: DriftContinued, batch: Batch) -> None:
 
 
 def cleared(header: Header, m: DriftCleared, batch: Batch) -> None:
-    values = ("end", m.episode, m.frame, m.detector, "", m.statistic, m.threshold, 0.0, m.frames, [], m.reason)
-    batch.add(DRIFT_EVENT, header, m.at, values)
+    measured = (m.statistic, m.threshold, 0.0, m.frames)
+    batch.add(DRIFT_EVENT, header, m.at, ("end", m.episode, m.frame, m.detector, "", *measured, NONE, m.reason))

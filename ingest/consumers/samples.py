@@ -37,11 +37,12 @@ def picture_key(digest: str) -> str:
 
 
 def quarantined(header: Header, m: SampleQuarantined, batch: Batch) -> None:
-    digest = None
-    if m.picture:
+    digest = hashlib.sha256(m.picture).hexdigest() if m.picture else None
+    if digest:
         if m.picture_type not in PICTURE_TYPES:
-            raise Poison(f"a picture of type {m.picture_type[:64]!r} is not one of {', '.join(sorted(PICTURE_TYPES))}")
-        digest = hashlib.sha256(m.picture).hexdigest()
+            raise Poison(
+                f"a picture of type {m.picture_type[:64]!r} is not one of {', '.join(sorted(PICTURE_TYPES))}"
+            )
         batch.pictures[digest] = (m.picture, m.picture_type)
     what = (m.sample, m.episode, m.bundle, m.label, m.confidence, m.score)
     values = (*what, m.values, list(m.neighbours), m.distances, digest, m.picture_type, m.width, m.height)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -16,14 +16,12 @@ import psycopg
 from psycopg import sql
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
-from psycopg.types.json import Jsonb
 
-from broker.messages import Birth, Float32Array, Header, Status
+from broker.messages import Float32Array
 
 from ..errors import IngestError, RecordRefused, StoreAway
 from . import presence
-from .batch import KEY, Answer, Batch, Table, wall_time
-from .presence import Standing
+from .batch import KEY, Answer, Batch, Table
 from .queries import query
 
 T = TypeVar("T")
@@ -61,10 +59,10 @@ class PostgresEvents:
     def __init__(self, url: str, *, application: str = "tinyml-ingest") -> None:
         self.url, self.application = url, application
         self._connection: psycopg.Connection | None = None
-        self._stages: dict[Table, list[str]] = {}  # tables with a stage on this connection -> their column types
+        self._stages: dict[Table, _Stage] = {}  # those that exist on this connection
 
     def store(self, batch: Batch) -> None:
-        """Commits the batch once, however often it is called; raises StoreAway or RecordRefused and stores nothing."""
+        """Commits the batch; a second time changes nothing. Raises StoreAway or RecordRefused."""
         self._attempt(lambda connection: self._write(connection, batch))
 
     def level(self) -> str:
@@ -97,11 +95,10 @@ class PostgresEvents:
                 self._stages[table] = _create_stage(connection, table)
         with connection.transaction(), connection.cursor() as cursor:
             for table in tables:
-                _insert(cursor, table, self._stages[table], batch.rows[table])
+                self._stages[table].insert(cursor, batch.rows[table])
             for letter in batch.letters:
                 cursor.execute(query("bury_letter"), asdict(letter))
-            for device in sorted(_spoken_for(batch)):
-                _settle_presence(cursor, device, batch)
+            presence.settle(cursor, batch)
             if batch.heard:
                 cursor.execute(query("hear_devices"), [sorted(batch.heard)])
             for answer in sorted(batch.answers, key=lambda a: (a.device, a.sample, a.revision)):
@@ -135,84 +132,34 @@ def _sentence(error: psycopg.Error) -> str:
     return " ".join((error.diag.message_primary or str(error) or type(error).__name__).split())
 
 
-def _names(columns: Sequence[str]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, columns))
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """A table's temporary stage on one connection."""
+
+    types: list[str]
+    fill: sql.Composed
+    empty_into_table: sql.Composed
+
+    def insert(self, cursor: psycopg.Cursor[Any], rows: Sequence[tuple[object, ...]]) -> None:
+        with cursor.copy(self.fill) as copy:
+            copy.set_types(self.types)
+            for row in rows:
+                copy.write_row(row)
+        cursor.execute(self.empty_into_table)
 
 
-def _parts(table: Table) -> dict[str, sql.Composable]:
-    return {
+def _create_stage(connection: psycopg.Connection, table: Table) -> _Stage:
+    columns = (*KEY, *table.columns)
+    names: dict[str, Any] = {
         "table": sql.Identifier(table.name),
         "stage": sql.Identifier("stage_" + table.name),
-        "columns": _names((*KEY, *table.columns)),
+        "columns": sql.SQL(", ").join(map(sql.Identifier, columns)),
     }
-
-
-def _create_stage(connection: psycopg.Connection, table: Table) -> list[str]:
-    types = dict(connection.execute(query("column_types"), [table.name]).fetchall())
-    connection.execute(query("create_stage", **_parts(table)))
-    return [types[column] for column in (*KEY, *table.columns)]
-
-
-def _insert(
-    cursor: psycopg.Cursor[Any], table: Table, types: Sequence[str], rows: Sequence[tuple[object, ...]]
-) -> None:
-    parts = _parts(table)
-    with cursor.copy(query("fill_stage", **parts)) as copy:
-        copy.set_types(types)
-        for row in rows:
-            copy.write_row(row)
-    cursor.execute(query("insert_stage", **parts))
+    types: dict[str, str] = dict(connection.execute(query("column_types"), [table.name]).fetchall())
+    connection.execute(query("create_stage", **names))
+    return _Stage([types[name] for name in columns], query("fill_stage", **names), query("insert_stage", **names))
 
 
 def _answer_label(cursor: psycopg.Cursor[Any], answer: Answer) -> None:
     cursor.execute(query("answer_label"), asdict(answer))
     cursor.execute(query("notify_answer"), asdict(answer))
-
-
-# ---- presence --------------------------------------------------------------------------------------------------
-
-
-def _spoken_for(batch: Batch) -> set[str]:
-    return {header.device for header, _ in [*batch.statuses, *batch.births]}
-
-
-def _settle_presence(cursor: psycopg.Cursor[Any], device: str, batch: Batch) -> None:
-    cursor.execute(query("ensure_device"), [device])
-    state_boot, session, mono_us, state, birth_boot, birth_session = cursor.execute(
-        query("read_standing"), [device]
-    ).fetchone() or (None,) * 6
-    known = Standing(state_boot, session, mono_us, state == "offline") if state_boot is not None else None
-    born = Standing(birth_boot, birth_session) if birth_boot is not None else None
-    for header, birth in batch.births:
-        if header.device == device and (born is None or presence.overrules(presence.of_birth(header, birth), born)):
-            born = presence.of_birth(header, birth)
-            cursor.execute(query("write_birth"), _birth_values(header, birth))
-    for header, status in batch.statuses:
-        if header.device == device and (known is None or presence.overrules(presence.of_status(header, status), known)):
-            known = presence.of_status(header, status)
-            cursor.execute(query("write_status"), _status_values(header, status))
-
-
-def _status_values(header: Header, status: Status) -> dict[str, object]:
-    return {
-        "device": header.device,
-        "boot": header.boot,
-        "at": wall_time(header),
-        "mono_us": header.mono_us,
-        "session": status.session,
-        "state": status.state,
-        "reason": status.reason,
-        "faults": list(status.faults),
-    }
-
-
-def _birth_values(header: Header, birth: Birth) -> dict[str, object]:
-    return {
-        **{name: getattr(birth, name) for name in Birth.__slots__},
-        "device": header.device,
-        "boot": header.boot,
-        "at": wall_time(header),
-        "versions": Jsonb(birth.versions),
-        "actors": list(birth.actors),
-        "detectors": list(birth.detectors),
-    }

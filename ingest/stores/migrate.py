@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import LiteralString, cast
+from typing import Any, cast
 
 import psycopg
 from psycopg import sql
@@ -72,7 +72,7 @@ def _applied(connection: psycopg.Connection, migrations: Sequence[Migration]) ->
 
 def _apply(connection: psycopg.Connection, migration: Migration) -> None:
     # The files are part of this program, so their text is as trusted as a literal.
-    statement = sql.SQL(cast(LiteralString, migration.text))
+    statement = sql.SQL(cast("Any", migration.text))
     try:
         with connection.transaction():
             connection.execute(statement)

@@ -15,7 +15,10 @@ class EventStore(Protocol):
     """Where records go. One thread uses it at a time."""
 
     def store(self, batch: Batch) -> None:
-        """Commits the batch once, however often it is called; raises StoreAway or RecordRefused and stores nothing."""
+        """Commits the whole batch; a second time changes nothing.
+
+        Raises StoreAway or RecordRefused, and then nothing of it is stored.
+        """
 
     def level(self) -> str:
         """What the database can do: `plain`, `timescale-apache` or `timescale-community`."""
@@ -28,7 +31,6 @@ class EventStore(Protocol):
 class ObjectStat:
     key: str
     size: int
-    content_type: str
     changed_at: datetime
 
 
@@ -42,7 +44,7 @@ class ObjectStore(Protocol):
         """The bytes; raises ObjectError where there are none."""
 
     def stat(self, key: str) -> ObjectStat | None:
-        """Size and type, or None."""
+        """Size and time, or None."""
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """The keys that begin with `prefix`, in order."""

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
 
 from broker.messages import Birth, Header, Status
+
+from .batch import Batch, wall_time
+from .queries import query
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +32,43 @@ def of_birth(header: Header, birth: Birth) -> Standing:
     return Standing(header.boot, birth.session)
 
 
-def overrules(new: Standing, old: Standing) -> bool:
-    """Whether `new` replaces `old`.
+def overrules(new: Standing, old: Standing | None) -> bool:
+    """Whether `new` replaces `old`; anything replaces nothing.
 
     Within one installation the later boot, then the later session wins; within a session its will is the last word,
     and before that message time decides. Another installation of the same device cannot be compared: what arrives
     later wins, but a will only ends a session of its own installation.
     """
+    if old is None:
+        return True
     if _installation(new.boot) != _installation(old.boot):
         return not new.will
     return _order(new) > _order(old)
+
+
+def settle(cursor: psycopg.Cursor[Any], batch: Batch) -> None:
+    """Writes what the batch says of devices where it is newer than what is known, device by device."""
+    for device in sorted({header.device for header, _ in [*batch.statuses, *batch.births]}):
+        state, born = _known(cursor, device)
+        for header, birth in batch.births:
+            if header.device == device and overrules(of_birth(header, birth), born):
+                born = of_birth(header, birth)
+                cursor.execute(query("write_birth"), _birth_values(header, birth))
+        for header, status in batch.statuses:
+            if header.device == device and overrules(of_status(header, status), state):
+                state = of_status(header, status)
+                cursor.execute(query("write_status"), _status_values(header, status))
+
+
+def _known(cursor: psycopg.Cursor[Any], device: str) -> tuple[Standing | None, Standing | None]:
+    """What the device's status and birth stand for; the device's row stays locked until the transaction ends."""
+    cursor.execute(query("ensure_device"), [device])
+    row: tuple[Any, ...] = cursor.execute(query("read_standing"), [device]).fetchone() or (None,) * 6
+    boot, session, mono_us, state, birth_boot, birth_session = row
+    return (
+        Standing(boot, session, mono_us, state == "offline") if boot is not None else None,
+        Standing(birth_boot, birth_session) if birth_boot is not None else None,
+    )
 
 
 def _installation(boot: str) -> str:
@@ -44,3 +78,29 @@ def _installation(boot: str) -> str:
 def _order(standing: Standing) -> tuple[int, int, bool, int]:
     count = standing.boot.rpartition("-")[2]
     return int(count) if count.isdecimal() else 0, standing.session, standing.will, standing.mono_us
+
+
+def _status_values(header: Header, status: Status) -> dict[str, object]:
+    return {
+        "device": header.device,
+        "boot": header.boot,
+        "at": wall_time(header),
+        "mono_us": header.mono_us,
+        "session": status.session,
+        "state": status.state,
+        "reason": status.reason,
+        "faults": list(status.faults),
+    }
+
+
+def _birth_values(header: Header, birth: Birth) -> dict[str, object]:
+    said: dict[str, object] = {field.name: getattr(birth, field.name) for field in fields(birth)}
+    return {
+        **said,
+        "device": header.device,
+        "boot": header.boot,
+        "at": wall_time(header),
+        "versions": Jsonb(birth.versions),
+        "actors": list(birth.actors),
+        "detectors": list(birth.detectors),
+    }

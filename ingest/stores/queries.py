@@ -18,7 +18,10 @@ def statements(package: str = __package__) -> dict[str, LiteralString]:
     text = resources.files(package).joinpath("queries.sql").read_text(encoding="utf-8")
     _, *parts = _NAME.split(text)
     # The file is part of this program, so its text is as trusted as a literal.
-    return {name: cast(LiteralString, body.strip().rstrip(";")) for name, body in zip(parts[::2], parts[1::2], strict=True)}
+    return {
+        name: cast(LiteralString, body.strip().rstrip(";"))
+        for name, body in zip(parts[::2], parts[1::2], strict=True)
+    }
 
 
 def query(name: str, package: str = __package__, **parts: sql.Composable) -> sql.Composed:
