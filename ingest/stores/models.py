@@ -9,7 +9,8 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,18 @@ class MlflowRegistry:
             found = self._client.search_model_versions(f"name = {_quoted(model)} and tags.digest = {_quoted(digest)}")
         return _version(found[0]) if found else None
 
+    def versions(self) -> list[ModelVersion]:
+        """Every version of every model: by model, the newest first."""
+        with _trouble():
+            named = {model.name: model.aliases for model in _all(self._client.search_registered_models)}
+            found = [_version(version) for version in _all(self._client.search_model_versions)]
+        # A search does not say which aliases point to a version; the models do.
+        return [
+            replace(v, aliases=tuple(sorted(a for a, number in named[v.model].items() if int(number) == v.version)))
+            for v in sorted(found, key=lambda v: (v.model, -v.version))
+            if v.model in named
+        ]
+
     def fetch(self, version: ModelVersion, folder: Path) -> Path:
         """Brings the bundle file of a version into a folder and returns its path."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -107,6 +120,15 @@ def _artifacts_beside(url: str) -> str | None:
     if not url.startswith("sqlite:///"):
         return None
     return (Path(url.removeprefix("sqlite:///")).absolute().parent / "artifacts").as_uri()
+
+
+def _all(search: Callable[..., Any]) -> Iterator[Any]:
+    token = None
+    while True:
+        page = search(page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
 
 
 def _version(found: Any) -> ModelVersion:

@@ -74,5 +74,8 @@ class ModelRegistry(Protocol):
     def by_digest(self, model: str, digest: str) -> ModelVersion | None:
         """The version that holds the bundle with this sha256."""
 
+    def versions(self) -> list[ModelVersion]:
+        """Every version of every model: by model, the newest first."""
+
     def fetch(self, version: ModelVersion, folder: Path) -> Path:
         """Brings the bundle file of a version into a folder and returns its path."""
