@@ -1,0 +1,84 @@
+"""The publisher's connection to the broker: MQTT 5 where the broker speaks it, else 3.1.1."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiomqtt
+from aiomqtt import ProtocolVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from broker.address import BrokerAddress
+from broker.backoff import Backoff
+from broker.topics import ROOT
+
+UNSUPPORTED = (0x84, 0x01)  # reason code of MQTT 5, return code of 3.1.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """How labels reach the broker, and how patiently."""
+
+    broker: BrokerAddress
+    root: str = ROOT
+    outstanding: int = 256  # labels of a device that may be on the broker at a time
+    poll_s: float = 1.0  # how long a lost notification can go unnoticed
+    audit_s: float = 300.0  # how often everything that is retained is compared with the database
+    quiet_s: float = 0.4  # after this long without a message the broker is taken to have sent what it retains
+    collect_s: float = 10.0  # but longer than this is not waited for it
+    patience_s: float = 8.0  # for any answer of the broker
+    backoff_cap_s: float = 30.0
+
+    def backoff(self) -> Backoff:
+        """The pauses between attempts to reach the broker."""
+        return Backoff(random.Random(), base_s=min(0.2, self.backoff_cap_s), cap_s=self.backoff_cap_s)  # noqa: S311
+
+
+@asynccontextmanager
+async def connected(link: Link) -> AsyncIterator[aiomqtt.Client]:
+    """A connection for the length of the block. Raises MqttError where there can be none."""
+    client = _client(link, ProtocolVersion.V5)
+    try:
+        await client.__aenter__()
+    except aiomqtt.MqttCodeError as error:
+        if _number(error.rc) not in UNSUPPORTED:
+            raise
+        client = _client(link, ProtocolVersion.V311)
+        await client.__aenter__()
+    async with _leaving(client):
+        yield client
+
+
+@asynccontextmanager
+async def _leaving(client: aiomqtt.Client) -> AsyncIterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        await client.__aexit__(type(error), error, error.__traceback__)
+        raise
+    await client.__aexit__(None, None, None)
+
+
+def _client(link: Link, protocol: ProtocolVersion) -> aiomqtt.Client:
+    broker = link.broker
+    return aiomqtt.Client(
+        broker.host,
+        broker.port,
+        username=broker.username or None,
+        password=broker.password or None,
+        identifier=f"tinyml-api-{secrets.token_hex(6)}",
+        protocol=protocol,
+        clean_session=True if protocol is ProtocolVersion.V311 else None,
+        timeout=link.patience_s,
+        keepalive=10,
+        max_concurrent_outgoing_calls=8,
+        tls_context=broker.tls_context() if broker.tls else None,
+    )
+
+
+def _number(code: ReasonCode | int | None) -> int | None:
+    return code.value if isinstance(code, ReasonCode) else code

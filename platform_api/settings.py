@@ -1,0 +1,55 @@
+"""Settings of the API: flags, environment (TINYML_API_...), a file."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from broker.errors import SettingsError
+from broker.settings import setting
+from broker.topics import ROOT
+
+PREFIX = "TINYML_API_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiSettings:
+    """What `tinyml api run` can be told."""
+
+    host: str = setting("127.0.0.1", "address to listen on; one that other machines reach needs a token")
+    port: int = setting(8080, "port to listen on; 0 takes a free one")
+    database: str = setting("postgresql:///tinyml", "URL of the PostgreSQL database")
+    broker: str = setting("mqtt://127.0.0.1:1883", "URL of the MQTT broker; mqtts:// for TLS")
+    objects: str = setting("data/objects", "object store: a folder, or s3://key:secret@host/bucket")
+    registry: str = setting("sqlite:///data/mlflow.db", "model registry: URL of MLflow, or sqlite:///FILE")
+    token: str = setting("", "whoever changes something has to show this word, at least 16 characters", secret=True)
+    root: str = setting(ROOT, "first level of all topics")
+    connections: int = setting(8, "connections to the database that requests share")
+    outstanding: int = setting(256, "labels a device may have on the broker at a time; more wait in the database")
+    backoff_cap_s: float = setting(30.0, "longest pause between two attempts to reach a broker that is away")
+    log_level: str = setting("info", "how much to log", choices=("debug", "info", "warning", "error"))
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise SettingsError(f"port is {self.port}; it can be 0 to 65535")
+        for name in ("connections", "outstanding", "backoff_cap_s"):
+            if getattr(self, name) <= 0:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it has to be more than 0")
+        if self.token and (len(self.token) < 16 or not self.token.isascii() or not self.token.isprintable()):
+            raise SettingsError(
+                "the token has to be at least 16 printable ASCII characters; try `openssl rand -hex 16`"
+            )
+        if not self.token and not is_loopback(self.host):
+            raise SettingsError(
+                f"whoever reaches {self.host} could label: set a token ({PREFIX}TOKEN), or listen on 127.0.0.1"
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
