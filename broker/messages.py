@@ -93,6 +93,7 @@ class Tick(Message):
     at: float = 0.0
     wall_us: int = 0
     clock: str = "unsynced"
+    last: bool = False  # the device is about to stop: say now what you still hold back
 
 
 @message
