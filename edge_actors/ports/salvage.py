@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -12,12 +13,15 @@ from pathlib import Path
 from broker import codec, topics
 from broker.errors import DecodeError, TopicError
 
-from .spool_file import Record, SpoolFile
+from .spool_file import SEQ_BITS, Record, SpoolFile
 
-MAX_QUERIES = 2000  # every damaged page costs some; a file that is nothing but damage has to end too
-HIGHEST_ID = (1 << 62) - 1
-UPWARDS = "SELECT id, record FROM records NOT INDEXED WHERE id BETWEEN ? AND ? ORDER BY id"
-DOWNWARDS = UPWARDS + " DESC"
+WIDEST_GAP = 200_000
+SCANS = (  # from both ends towards the damage
+    "SELECT id FROM records INDEXED BY by_rank ORDER BY rank DESC, id",
+    "SELECT id FROM records INDEXED BY by_rank ORDER BY rank, id DESC",
+    "SELECT id FROM records NOT INDEXED ORDER BY id",
+    "SELECT id FROM records NOT INDEXED ORDER BY id DESC",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ def salvage(path: Path, max_bytes: int) -> Salvaged:
     """
     fresh = _fresh(path)
     _remove(fresh)
+    path.touch()
     saved = unreadable = starts = 0
     with closing(SpoolFile(fresh, max_bytes)) as new, closing(_open_damaged(path)) as damaged:
         batch: list[Record] = []
@@ -61,12 +66,14 @@ def finish(path: Path) -> None:
     fresh = _fresh(path)
     if fresh.exists() and not path.exists():
         _wal(path).unlink(missing_ok=True)  # it belongs to the damaged file
+        _reserve(fresh).unlink(missing_ok=True)
         fresh.rename(path)
         _sync(path.parent)
 
 
 def _replace(aside: Path, path: Path) -> None:
-    _remove(aside)
+    aside.unlink(missing_ok=True)
+    _wal(aside).unlink(missing_ok=True)
     path.rename(aside)
     if _wal(path).exists():
         _wal(path).rename(_wal(aside))
@@ -74,16 +81,20 @@ def _replace(aside: Path, path: Path) -> None:
 
 
 def _fresh(path: Path) -> Path:
-    return path.with_suffix(".salvaged")
+    return path.with_name(path.stem + "-salvaged.db")
 
 
 def _wal(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
 
 
+def _reserve(path: Path) -> Path:
+    return path.with_suffix(".reserve")
+
+
 def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    _wal(path).unlink(missing_ok=True)
+    for part in (path, _wal(path), _reserve(path)):
+        part.unlink(missing_ok=True)
 
 
 def _sync(directory: Path) -> None:
@@ -104,23 +115,26 @@ def _open_damaged(path: Path) -> sqlite3.Connection:
 
 def _rows(damaged: sqlite3.Connection) -> Iterator[bytes]:
     """The records of all rows that can be reached, around whatever pages are damaged."""
-    spans, queries = [(0, HIGHEST_ID)], 0
-    while spans and queries < MAX_QUERIES:
-        low, high = spans.pop()
-        for select, step in ((UPWARDS, 1), (DOWNWARDS, -1)):  # from both ends towards the damage
-            queries += 1
-            try:
-                for id_, data in damaged.execute(select, (low, high)):
-                    low, high = (id_ + 1, high) if step > 0 else (low, id_ - 1)
-                    if isinstance(data, bytes):
-                        yield data
-                break
-            except sqlite3.DatabaseError:
-                continue
-        else:
-            if low < high:
-                middle = (low + high) // 2
-                spans += [(low, middle), (middle + 1, high)]
+    for id_ in _ids(damaged):
+        with suppress(sqlite3.DatabaseError):
+            row = damaged.execute("SELECT record, crc FROM records WHERE id = ?", (id_,)).fetchone()
+            if row is not None:
+                yield row[0] if isinstance(row[0], bytes) and zlib.crc32(row[0]) == row[1] else b""
+
+
+def _ids(damaged: sqlite3.Connection) -> list[int]:
+    """Every id that the table or its index still names, and those between, which a damaged page may hide."""
+    ids: set[int] = set()
+    for scan in SCANS:
+        with suppress(sqlite3.DatabaseError):
+            for (id_,) in damaged.execute(scan):
+                if isinstance(id_, int) and id_ > 0:
+                    ids.add(id_)
+    for boot in {id_ >> SEQ_BITS for id_ in ids}:
+        of_boot = [id_ for id_ in ids if id_ >> SEQ_BITS == boot]
+        if max(of_boot) - min(of_boot) < WIDEST_GAP:
+            ids.update(range(min(of_boot), max(of_boot)))
+    return sorted(ids)
 
 
 def _record(data: bytes) -> Record | None:

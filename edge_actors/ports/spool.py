@@ -84,7 +84,10 @@ class Spool:
         with self._changed:
             self.next_seq = seq + 1
             self._appended += 1
+            refused = self._queue.given_up["refused"]
             self._settled += self._queue.append(Record(self.boot, seq, rank, path, record))
+            if self._queue.given_up["refused"] > refused:
+                self._faults.add("spool_full")
             self._changed.notify_all()
 
     def next(self, limit: int, max_bytes: int, skip: Container[tuple[str, int]] = ()) -> list[Record]:
@@ -242,6 +245,8 @@ class Spool:
             file.close()
             raise
         self._file = file
+        with self._changed:
+            self._faults -= DISK_FAULTS
 
     def _failed(self, error: Exception) -> None:
         """Names the fault; unless the disk is only full, the file is closed, to be checked and opened anew."""

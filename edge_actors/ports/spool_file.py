@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+import zlib
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,9 @@ SCHEMA_VERSION = 1
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE boots (n INTEGER PRIMARY KEY, boot TEXT NOT NULL UNIQUE, produced INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE records (id INTEGER PRIMARY KEY, rank INTEGER NOT NULL, path TEXT NOT NULL, record BLOB NOT NULL);
+CREATE TABLE records (
+    id INTEGER PRIMARY KEY, rank INTEGER NOT NULL, path TEXT NOT NULL, crc INTEGER NOT NULL, record BLOB NOT NULL
+);
 CREATE INDEX by_rank ON records (rank DESC);
 """
 SEQ_BITS = 40  # id = n << 40 | seq: ids grow with age over all boots, and a range of a boot is a range of ids
@@ -73,6 +76,8 @@ class SpoolFile:
             ):
                 self._db.execute(f"PRAGMA {pragma}")
             version = self._pragma("user_version")
+            if version == 0 and self._reserve.path.exists():
+                raise SpoolDamagedError("it is empty")
             if version > SCHEMA_VERSION:
                 raise SpoolTooNewError(version, SCHEMA_VERSION)
             if version == 0:
@@ -127,13 +132,12 @@ class SpoolFile:
         Refused is the newest, and only once nothing but vital records is left.
         """
         self._grow_again()
-        refused = 0
         count, given_up = self.count, self.given_up.copy()
         try:
             with self._transaction(durable=any(record.rank == Rank.VITAL for record in batch)):
                 for record in batch:
-                    self._insert(record)
-                    refused += not self._make_room(record)
+                    if (kept := self._make_room(record)) is not None:
+                        self._insert(kept)
                 for boot in {record.boot for record in batch}:
                     highest = max(record.seq for record in batch if record.boot == boot)
                     self._db.execute("UPDATE boots SET produced = max(produced, ?) WHERE boot = ?", (highest, boot))
@@ -142,7 +146,7 @@ class SpoolFile:
         except BaseException:
             self.count, self.given_up = count, given_up
             raise
-        return refused
+        return self.given_up["refused"] - given_up["refused"]
 
     def next(self, limit: int, max_bytes: int, skip: Container[tuple[str, int]]) -> list[Record]:
         """Records to send: highest rank first, oldest first within it; at least one where there is any."""
@@ -229,31 +233,40 @@ class SpoolFile:
             raise
 
     def _insert(self, record: Record) -> None:
-        row = (self._id(record), int(record.rank), record.path, record.data)
-        self.count += self._db.execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?)", row).rowcount
+        row = (self._id(record), int(record.rank), record.path, zlib.crc32(record.data), record.data)
+        self.count += self._db.execute("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?, ?)", row).rowcount
 
-    def _make_room(self, newest: Record) -> bool:
-        """Sheds until the pages fit; False when `newest` itself had to be taken out because the rest is vital."""
-        while self.used_bytes() > self._limit_bytes:
-            lowest = self._db.execute("SELECT min(rank) FROM records").fetchone()[0]
-            if lowest == Rank.VITAL:
-                self._delete(self._id(newest))
-                self.given_up["refused"] += 1
-                return False
-            oldest = self._db.execute("SELECT min(id) FROM records WHERE rank = ?", (lowest,)).fetchone()[0]
-            if lowest == Rank.PICTURE:
-                self._drop_picture(oldest)
+    def _make_room(self, record: Record) -> Record | None:
+        """Sheds until the record fits, and returns it; slimmer, or None, where it ranks below all that is there."""
+        while self.used_bytes() + len(record.data) + 2 * self._page_size > self._limit_bytes:
+            lowest, oldest = self._lowest()
+            if lowest is None or lowest > record.rank or lowest == Rank.VITAL:
+                self.given_up["refused" if record.rank == Rank.VITAL else Rank(record.rank).name] += 1
+                data = without_picture(record.data) if record.rank == Rank.PICTURE else None
+                if data is None:
+                    return None
+                record = replace(record, rank=Rank.SAMPLE, data=data)
             else:
-                self._delete(oldest)
-            self.given_up[Rank(lowest).name] += 1
-        return True
+                self.given_up[Rank(lowest).name] += 1
+                if lowest == Rank.PICTURE:
+                    self._drop_picture(oldest)
+                else:
+                    self._delete(oldest)
+        return record
+
+    def _lowest(self) -> tuple[int | None, int]:
+        """The lowest rank there is, and the oldest record of it."""
+        lowest = self._db.execute("SELECT min(rank) FROM records").fetchone()[0]
+        oldest = self._db.execute("SELECT min(id) FROM records WHERE rank = ?", (lowest,)).fetchone()[0]
+        return lowest, oldest
 
     def _drop_picture(self, id_: int) -> None:
         data = without_picture(self._read(id_, *self._key(id_)).data)
         if data is None:
             self._delete(id_)
         else:
-            self._db.execute("UPDATE records SET rank = ?, record = ? WHERE id = ?", (int(Rank.SAMPLE), data, id_))
+            row = (int(Rank.SAMPLE), zlib.crc32(data), data, id_)
+            self._db.execute("UPDATE records SET rank = ?, crc = ?, record = ? WHERE id = ?", row)
 
     def _delete(self, id_: int) -> None:
         self.count -= self._db.execute("DELETE FROM records WHERE id = ?", (id_,)).rowcount
@@ -271,10 +284,10 @@ class SpoolFile:
         return self._boots.get(id_ >> SEQ_BITS, ""), id_ & ((1 << SEQ_BITS) - 1)
 
     def _read(self, id_: int, boot: str, seq: int) -> Record:
-        row = self._db.execute("SELECT rank, path, record FROM records WHERE id = ?", (id_,)).fetchone()
-        if row is None:
-            raise SpoolDamagedError("the index names a record that is not there")
-        return Record(boot, seq, *row)
+        row = self._db.execute("SELECT rank, path, record, crc FROM records WHERE id = ?", (id_,)).fetchone()
+        if row is None or zlib.crc32(row[2]) != row[3]:
+            raise SpoolDamagedError(f"record {seq} of boot {boot} is not what was written")
+        return Record(boot, seq, *row[:3])
 
     def _set(self, key: str, value: object) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))

@@ -1,0 +1,68 @@
+"""Gives whatever leaves the device its number and its time, and puts it into the outbox."""
+
+from __future__ import annotations
+
+from typing import Never
+
+from broker import codec, topics
+from broker.messages import (
+    AdaptationDecided,
+    DeadLetter,
+    DriftCleared,
+    DriftContinued,
+    DriftDetected,
+    Header,
+    LabelAcknowledged,
+    LogRecord,
+    Predictions,
+    SampleQuarantined,
+    SnapshotTaken,
+    Telemetry,
+    Tick,
+)
+
+from .ports.outbox import Outbox
+from .runtime.actor import Actor
+
+Leaving = (
+    DriftDetected
+    | DriftContinued
+    | DriftCleared
+    | SampleQuarantined
+    | AdaptationDecided
+    | SnapshotTaken
+    | LabelAcknowledged
+    | Predictions
+    | Telemetry
+    | LogRecord
+    | DeadLetter
+)
+Inbox = Tick | Leaving
+
+
+class Uplink(Actor[Inbox, Never]):
+    """Holds no state of its own: the outbox knows the next number, so a rebuilt uplink leaves no gap."""
+
+    def __init__(self, device: str, outbox: Outbox) -> None:
+        self.device = topics.check_device(device)
+        self.outbox = outbox
+        self.tick = Tick()  # until the first one, wall time is 1970 and says that it is not synced
+
+    def receive(self, message: Inbox) -> tuple[()]:
+        if isinstance(message, Tick):
+            self.tick = message
+        else:
+            self._send(message)
+        return ()
+
+    def _send(self, message: Leaving) -> None:
+        header = Header(
+            device=self.device,
+            boot=self.outbox.boot,
+            seq=self.outbox.next_seq,
+            wall_us=self.tick.wall_us + round((message.at - self.tick.at) * 1e6),
+            mono_us=round(message.at * 1e6),
+            clock=self.tick.clock,
+        )
+        record = codec.encode(message, header)  # a message that cannot be encoded uses up no number
+        self.outbox.append(header.seq, topics.rank_of(message), topics.path_of(message), record)
