@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from broker.errors import TinymlError
+from broker.messages import Message
 
 
 class EdgeError(TinymlError):
@@ -51,3 +53,85 @@ class CameraError(EdgeError):
     def __init__(self, source: str, reason: str) -> None:
         super().__init__(f"the camera source {source} cannot be used: {reason}")
         self.source, self.reason = source, reason
+
+
+class PictureError(EdgeError):
+    """Bytes of which no picture can be made."""
+
+
+# ---- the runtime -----------------------------------------------------------------------------------------------
+
+
+class WiringError(EdgeError):
+    """Doors, routes and the actors' mail do not fit together."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("the wiring does not hold: " + "; ".join(problems))
+        self.problems = tuple(problems)
+
+
+class UndeclaredMessageError(EdgeError):
+    """An actor yielded a message that its Outbox does not name."""
+
+    def __init__(self, actor: str, kind: str) -> None:
+        super().__init__(f"{actor} yielded {kind}, which its Outbox does not name")
+        self.actor, self.kind = actor, kind
+
+
+class StateTreeError(EdgeError):
+    """An actor's state holds something that a snapshot cannot carry."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"the state cannot be saved: {where or 'it'} {reason}")
+        self.where, self.reason = where, reason
+
+
+class RestoreError(EdgeError):
+    """An actor cannot go back to a state that it gave before."""
+
+    def __init__(self, actor: str, reason: str) -> None:
+        super().__init__(f"the actor {actor} cannot go back to its last good state: {reason}")
+        self.actor, self.reason = actor, reason
+
+
+class RestartBudgetSpentError(EdgeError):
+    """Actors failed too often; the process leaves, to be started again from the last snapshot on disk."""
+
+    def __init__(self, actor: str, restarts: int, within_s: float, reason: str, reports: Sequence[Message]) -> None:
+        super().__init__(
+            f"the actor {actor} failed when {restarts} restarts in {within_s:g} s were already used up: {reason}"
+        )
+        self.actor, self.restarts, self.within_s, self.reason = actor, restarts, within_s, reason
+        self.reports = tuple(reports)  # what could not be sent on the ordinary way any more
+
+
+class RunawayError(EdgeError):
+    """One admitted message led to more messages than a device ever needs; somebody answers himself."""
+
+    def __init__(self, kind: str, messages: int) -> None:
+        super().__init__(f"one {kind} led to more than {messages} messages; two actors seem to answer each other")
+        self.kind, self.messages = kind, messages
+
+
+class SnapshotDamagedError(EdgeError):
+    """A snapshot's file does not hold what was written."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"the snapshot {path.name} is damaged: {reason}")
+        self.path, self.reason = path, reason
+
+
+class SnapshotTooNewError(EdgeError):
+    """A newer version of the device wrote this snapshot."""
+
+    def __init__(self, path: Path, found: int, known: int) -> None:
+        super().__init__(f"the snapshot {path.name} has format {found}, this version knows formats up to {known}")
+        self.path, self.found, self.known = path, found, known
+
+
+class ReplayError(EdgeError):
+    """A journal cannot be played with what is at hand."""
+
+
+class GraphError(EdgeError):
+    """A file does not show the wiring as it is."""
