@@ -12,10 +12,11 @@ class IngestError(TinymlError):
 class StoreAway(IngestError):  # noqa: N818  it reads as what happened, as do the two below
     """The database, the object store or the registry does not answer at the moment; nothing was stored."""
 
-    def __init__(self, store: str, why: str) -> None:
-        super().__init__(f"the {store} is away: {why}")
+    def __init__(self, store: str, why: str, *, final: bool = False) -> None:
+        super().__init__(f"the {store} {'refuses' if final else 'is away'}: {why}")
         self.store = store
         self.why = why
+        self.final = final  # it answered, and a person has to mend something
 
 
 class RecordRefused(IngestError):  # noqa: N818

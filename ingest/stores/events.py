@@ -6,10 +6,11 @@ batch whose commit was not heard of can be stored again.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import psycopg
@@ -25,6 +26,8 @@ from .batch import KEY, Answer, Batch, Table
 from .queries import query
 
 T = TypeVar("T")
+# libpq gives no codes for what happens before a connection stands.
+_FINAL = re.compile(r"authentication failed|no pg_hba.conf entry|(role|database) \"[^\"]*\" does not exist")
 REAL, REAL_ARRAY = 700, 1021  # PostgreSQL's numbers of these types
 
 # A server that vanished without a word is noticed within half a minute.
@@ -86,7 +89,7 @@ class PostgresEvents:
             return work(self._connection)
         except psycopg.Error as error:
             self.close()
-            _explain(error)
+            raise explained(error) from error
 
     def _write(self, connection: psycopg.Connection, batch: Batch) -> None:
         tables = sorted(batch.rows, key=lambda table: table.name)  # one order for all workers: no deadlocks
@@ -118,14 +121,15 @@ def server_level(connection: psycopg.Connection) -> str:
     return str(row[0]) if row else "plain"
 
 
-def _explain(error: psycopg.Error) -> NoReturn:
+def explained(error: psycopg.Error) -> IngestError:
+    """The error as a sentence of ours: StoreAway, RecordRefused, or an IngestError that a person has to look at."""
     if isinstance(error, psycopg.errors.DataError | psycopg.errors.IntegrityError):
-        raise RecordRefused(f"the database refuses a record: {_sentence(error)}") from error
+        return RecordRefused(f"the database refuses a record: {_sentence(error)}")
     # A server that was demoted to a replica answers like this until the address points to the new one.
     away = psycopg.OperationalError | psycopg.InterfaceError | psycopg.errors.ReadOnlySqlTransaction
     if isinstance(error, away):
-        raise StoreAway("database", _sentence(error)) from error
-    raise IngestError(f"the database cannot be used: {_sentence(error)}") from error
+        return StoreAway("database", _sentence(error), final=bool(_FINAL.search(str(error))))
+    return IngestError(f"the database cannot be used: {_sentence(error)}")
 
 
 def _sentence(error: psycopg.Error) -> str:

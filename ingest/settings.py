@@ -1,0 +1,38 @@
+"""Settings of ingest: flags, environment (TINYML_INGEST_...), a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from broker.errors import SettingsError
+from broker.settings import setting
+from broker.topics import ROOT
+
+PREFIX = "TINYML_INGEST_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestSettings:
+    """What the commands of `tinyml ingest` can be told."""
+
+    broker: str = setting("mqtt://127.0.0.1:1883", "URL of the MQTT broker; mqtts:// for TLS")
+    username: str = setting("", "user name at the broker, where the URL has none")
+    password: str = setting("", "password at the broker", secret=True)
+    ca_file: str = setting("", "certificate authority of the broker, instead of the system's")
+    cert_file: str = setting("", "client certificate for the broker")
+    key_file: str = setting("", "key of the client certificate")
+    root: str = setting(ROOT, "first level of all topics")
+    database: str = setting("postgresql:///tinyml", "URL of the PostgreSQL database")
+    objects: str = setting("data/objects", "object store: a folder, or s3://key:secret@host/bucket")
+    registry: str = setting("sqlite:///data/mlflow.db", "model registry: URL of MLflow, or sqlite:///FILE")
+    batch: int = setting(2000, "messages that are stored in one transaction at most")
+    receive_maximum: int = setting(4000, "messages the broker may have in flight to this worker")
+    patience_s: float = setting(30.0, "how long to wait for the database at the start before giving up")
+    log_level: str = setting("info", "how much to log", choices=("debug", "info", "warning", "error"))
+
+    def __post_init__(self) -> None:
+        for name, most in (("batch", 100_000), ("receive_maximum", 65_535)):
+            if not 1 <= getattr(self, name) <= most:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it can be 1 to {most}")
+        if not 0 <= self.patience_s <= 3600:
+            raise SettingsError(f"patience_s is {self.patience_s}; it can be 0 to 3600")
