@@ -143,6 +143,7 @@ class Neighbours(Message):
     labels: tuple[str, ...] = ()
     values: Float32Array = Float32Array()
     residual: float = 0.0
+    rival: float = 0.0  # distance to the nearest sample of another label than the vote's; 0 where there is none
 
 
 @message
@@ -173,10 +174,15 @@ class SnapshotRequested(Message):
 
 @message
 class QuarantineFilled(Message):
-    """Enough strange samples wait without an explanation; the adapter may look for a new class among them."""
+    """Enough strange samples wait without an explanation; the adapter may look for a new class among them.
+
+    Where the whole stream has moved (`scope` global) it comes once an episode, and no class may be made of them.
+    """
 
     at: float = 0.0
     episode: str = ""
+    scope: str = "novel"  # novel | global
+    statistic: float = 0.0  # lower quartile of the scores after the alarm; above 0 the scope is global
     samples: tuple[str, ...] = ()
     values: Float32Array = Float32Array()  # len(samples) x D
     memory_distances: Float32Array = Float32Array()  # per sample, mean distance to its k neighbours in the memory
