@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterator
+from typing import Any
 
 from broker.messages import Float32Array, LogRecord, Telemetry, Tick, Vitals
 
@@ -58,3 +59,14 @@ class Health(Actor[Inbox, Outbox]):
                 faults=tuple(sorted({fault for reading in self.readings for fault in reading.faults})),
             )
         self.began, self.readings = at, []
+
+    def state(self) -> dict[str, Any]:
+        readings = [[reading.at, reading.metrics, reading.faults] for reading in self.readings]
+        return {"began": self.began, "readings": readings, "faults": sorted(self.faults)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.began, self.faults = state["began"], frozenset(state["faults"])
+        self.readings = [Vitals(at=at, metrics=metrics, faults=tuple(f)) for at, metrics, f in state["readings"]]
+
+    def restarted(self) -> None:
+        self.began, self.readings = None, []  # they were sent by the last process, or belong to its wall time

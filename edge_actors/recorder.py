@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,26 @@ class Recorder(Actor[Inbox, Outbox]):
                 each_label=tuple(place[label] for _, label in self.frames),
             )
         self._begin(at)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "began": self.began,
+            "counts": dict(self.counts),
+            "numbers": [_packed(numbers) for numbers in (self.confidence, self.distance, self.score)],
+            "frames": self.frames,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.began, self.counts = state["began"], Counter(state["counts"])
+        self.confidence, self.distance, self.score = (array("f", packed.numbers()) for packed in state["numbers"])
+        self.frames = [(frame, label) for frame, label in state["frames"]]
+
+    def restarted(self) -> None:
+        self._begin(None)  # what the last process recognised lies in its wall time
+
+
+def _packed(values: array[float]) -> Float32Array:
+    return Float32Array(np.asarray(values, "<f4").tobytes())
 
 
 def _quantiles(values: array[float]) -> Float32Array:

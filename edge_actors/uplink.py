@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Never
+from typing import Any, Never
 
 from broker import codec, topics
 from broker.messages import (
@@ -41,7 +41,7 @@ Inbox = Tick | Leaving
 
 
 class Uplink(Actor[Inbox, Never]):
-    """Holds no state of its own: the outbox knows the next number, so a rebuilt uplink leaves no gap."""
+    """The outbox knows the next number, so a rebuilt uplink leaves no gap."""
 
     def __init__(self, device: str, outbox: Outbox) -> None:
         self.device = topics.check_device(device)
@@ -54,6 +54,15 @@ class Uplink(Actor[Inbox, Never]):
         else:
             self._send(message)
         return ()
+
+    def state(self) -> dict[str, Any]:
+        return {"at": self.tick.at, "wall_us": self.tick.wall_us, "clock": self.tick.clock}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.tick = Tick(**state)
+
+    def restarted(self) -> None:
+        self.tick = Tick()  # nobody knows how long the device was off
 
     def _send(self, message: Leaving) -> None:
         header = Header(

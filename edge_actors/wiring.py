@@ -35,11 +35,11 @@ from .runtime.door import Door
 
 # What may come in, in the order in which waiting messages are taken.
 DOORS: dict[type[Message], Door] = {
-    Tick: Door(room=4, drop_oldest=True),
+    Tick: Door(room=4, drop_oldest=True, tells_time=True),
     SnapshotSaved: Door(room=4),
     LabelAssigned: Door(room=64),  # refused when full: the bridge keeps the label and tries again
-    Vitals: Door(room=2, drop_oldest=True),
-    Frame: Door(room=1, drop_oldest=True),  # the newest picture wins
+    Vitals: Door(room=2, drop_oldest=True, tells_time=True),
+    Frame: Door(room=1, drop_oldest=True, tells_time=True),  # the newest picture wins
 }
 
 # Who hears what. A message is delivered to the actors in this order before anything they yield is.

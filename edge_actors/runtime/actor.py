@@ -14,18 +14,24 @@ Out = TypeVar("Out", bound=Message)
 
 
 class Actor(Generic[In, Out]):
-    """Base of all actors. State is a plain tree that `broker.codec.pack` can write."""
+    """Base of all actors. State is a plain tree that `broker.codec.pack` can write.
+
+    It holds all that decides what the actor yields next: a recording is played from any state to the same bytes.
+    """
 
     def receive(self, message: In) -> Iterable[Out]:
         """Handles one message and yields what it leads to."""
         raise TypeError(f"{type(self).__name__} does not receive")
 
     def state(self) -> dict[str, Any]:
-        """What has to survive a restart; must not share mutable parts with the living actor."""
+        """All that decides what comes next; the runtime copies it at once."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes back to a state that `state` returned, possibly in an earlier version of this code."""
+
+    def restarted(self) -> None:
+        """Lets go of what belonged to the last process; called after `restore` when the device starts from disk."""
 
     @classmethod
     def mail(cls) -> tuple[frozenset[type[Message]], frozenset[type[Message]]]:

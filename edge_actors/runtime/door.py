@@ -16,10 +16,11 @@ from broker.messages import Message
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """How many messages may wait, and what happens to one more."""
+    """How many messages may wait, what happens to one more, and whether `at` was set by the device's own clock."""
 
     room: int
     drop_oldest: bool = False
+    tells_time: bool = False  # where not, the device sets `at` when it lets a message in
 
 
 class Doors:
@@ -29,7 +30,7 @@ class Doors:
         self.doors = dict(doors)
         self._waiting: dict[type[Message], deque[Message]] = {kind: deque() for kind in doors}
         self._turned_away: dict[type[Message], int] = dict.fromkeys(doors, 0)
-        lock = threading.Lock()
+        lock = threading.RLock()  # a signal handler may close the doors while its own thread is inside
         self._changed = threading.Condition(lock)  # something came in
         self._taken = threading.Condition(lock)  # something was taken out
         self._closed = False
@@ -40,12 +41,12 @@ class Doors:
         door = self.doors[kind]
         with self._changed:
             waiting = self._waiting[kind]
-            if self._closed:
-                return False
-            if len(waiting) >= door.room:
+            full = len(waiting) >= door.room
+            if full or self._closed:
                 self._turned_away[kind] += 1
-                if not door.drop_oldest:
-                    return False
+            if self._closed or (full and not door.drop_oldest):
+                return False
+            if full:
                 waiting.popleft()
             waiting.append(message)
             self._changed.notify()
