@@ -1,0 +1,102 @@
+"""A real PostgreSQL and a real broker for the API's tests; a database a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from broker.address import BrokerAddress
+from ingest.embedded import Postgres
+from ingest.stores.migrate import migrate
+from ingest.stores.models import MlflowRegistry
+from ingest.stores.objects import Folder
+from platform_api.broker_link import Link
+from platform_api.database import Database
+from platform_api.stores import Stores
+from tests.platform_api.fleet import Fleet
+from tests.platform_api.servers import Api, Mosquitto, mosquitto_program
+from tests.postgres import embedded_server
+
+__all__ = ["embedded_server"]
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def template(embedded_server: Postgres) -> str:
+    with psycopg.connect(embedded_server.create_database("migrated"), autocommit=True) as connection:
+        migrate(connection)
+    return "migrated"
+
+
+@pytest.fixture
+def database_url(embedded_server: Postgres, template: str) -> Iterator[str]:
+    name = f"api_{next(_numbers)}"
+    with psycopg.connect(embedded_server.url, autocommit=True) as connection:
+        made = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        connection.execute(made)
+    yield embedded_server.url_of(name)
+    embedded_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> MlflowRegistry:
+    """A registry with two versions of a bundle; making one takes seconds, and nobody here changes it."""
+    folder = tmp_path_factory.mktemp("registry")
+    registry = MlflowRegistry(f"sqlite:///{folder / 'mlflow.db'}")
+    for content, alias in ((b"one", "champion"), (b"two", "candidate")):
+        (folder / "digits.bundle").write_bytes(content)
+        registry.register(folder / "digits.bundle", "digits", {"runtime": "ai-edge-litert"}, alias)
+    return registry
+
+
+@pytest.fixture
+def fleet(database_url: str, tmp_path: Path) -> Iterator[Fleet]:
+    fleet = Fleet(database_url, Folder(tmp_path / "objects"))
+    yield fleet
+    fleet.close()
+
+
+@pytest.fixture
+def stores(database_url: str, tmp_path: Path, registry: MlflowRegistry) -> Stores:
+    return Stores(Database(database_url, patience_s=3.0), Folder(tmp_path / "objects"), registry)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    if mosquitto_program() is None:
+        pytest.skip("there is no mosquitto on this machine")
+    with Mosquitto(tmp_path) as broker:
+        yield broker
+
+
+@pytest.fixture
+def link(broker: Mosquitto) -> Link:
+    return hasty_link(broker.port)
+
+
+def hasty_link(port: int) -> Link:
+    return Link(
+        broker=BrokerAddress(port=port),
+        poll_s=0.2,
+        quiet_s=0.1,
+        patience_s=3.0,
+        backoff_cap_s=0.2,
+    )
+
+
+@pytest.fixture
+def api(stores: Stores, link: Link) -> Iterator[Api]:
+    with Api(stores, link) as api:
+        yield api
+
+
+@pytest.fixture
+def offline_api(stores: Stores) -> Iterator[Api]:
+    """An API whose broker is away for good."""
+    with Api(stores, hasty_link(1)) as api:
+        yield api
