@@ -27,18 +27,22 @@ from psycopg import sql
 from .errors import PostgresError
 
 SOCKET_PATH_LIMIT = 80  # of about 107 bytes; the rest is the name of the socket
+ELSEWHERE = (Path("/var/tmp"), Path(tempfile.gettempdir()))  # noqa: S108  in them only directories nobody else can enter
+# What a new server says while the children of a killed one still hold on to its memory; it passes in a moment.
+PASSING = ("shared memory block", "postmaster.pid")
 
 
 class Postgres:
     """A cluster run by the programs in `programs` (initdb, postgres), kept in `data_dir`.
 
     PostgreSQL refuses to run as root. Root starts it as another user, and then the data and the programs have to be
-    where that user can reach them: if not, they go to the machine's temporary directory and `data_dir` is a link.
+    where that user can reach them: if not, they go to a directory for temporary files and `data_dir` is a link.
     """
 
     def __init__(self, programs: Path, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
         self.user = _unprivileged_user() if os.geteuid() == 0 else None
-        self.data_dir = _place(data_dir.absolute(), self.user)
+        self.link = data_dir.absolute()
+        self.data_dir = _place(self.link, self.user)
         self.programs = _programs_within_reach(programs, self.user)
         self.settings = dict(settings or {})
         self.socket_dir = _socket_dir(self.data_dir, self.user)
@@ -63,13 +67,14 @@ class Postgres:
             self._initialise()
         deadline = time.monotonic() + timeout_s
         while not self._answers():
-            if self._process is not None and self._process.poll() is not None:
-                # After kill -9 the old server's children hold on to the shared memory for a moment.
+            failed = self._process is not None and self._process.poll() is not None
+            if failed or time.monotonic() > deadline:
+                words = self._last_words()
+                if time.monotonic() > deadline or not any(passing in words for passing in PASSING):
+                    raise PostgresError(f"PostgreSQL in {self.data_dir} does not start: {words}")
                 self._process = None
             if self.pid is None and self._process is None:
                 self._launch()
-            if time.monotonic() > deadline:
-                raise PostgresError(f"PostgreSQL in {self.data_dir} does not start: {self._last_words()}")
             time.sleep(0.02)
         return self.url
 
@@ -78,12 +83,22 @@ class Postgres:
         if (pid := self.pid) is not None:
             os.kill(pid, signal.SIGINT)
             self._wait_gone(pid, timeout_s)
+        self._reap()
 
     def kill(self) -> None:
         """kill -9: what a power cut or the kernel's memory killer would do to the server."""
         if (pid := self.pid) is not None:
             os.kill(pid, signal.SIGKILL)
             self._wait_gone(pid, 10.0)
+        self._reap()
+
+    def remove(self) -> None:
+        """Stops the server and deletes everything it kept, wherever that is."""
+        self.stop()
+        for folder in {self.data_dir, self.socket_dir}:
+            shutil.rmtree(folder, ignore_errors=True)
+        if self.link.is_symlink():
+            self.link.unlink()
 
     def create_database(self, name: str) -> str:
         """A new empty database; returns its URL."""
@@ -105,6 +120,8 @@ class Postgres:
 
     def _initialise(self) -> None:
         _leave_no_half(self.data_dir)
+        if not (self.programs / "initdb").is_file():
+            raise PostgresError(f"there is no initdb in {self.programs}")
         command = [self.programs / "initdb", "-D", self.data_dir, "-U", "postgres", "-A", "trust"]
         made = subprocess.run(
             # Without syncing, which takes seconds: until the kernel has written it anyway, there is nothing to lose.
@@ -166,7 +183,12 @@ class Postgres:
             if time.monotonic() > deadline:
                 raise PostgresError(f"PostgreSQL (process {pid}) does not stop")
             time.sleep(0.01)
-        self._process = None
+
+    def _reap(self) -> None:
+        """Takes note of the end of our child, whoever ended it."""
+        if self._process is not None:
+            self._process.wait(10.0)
+            self._process = None
 
     def _is_running(self, pid: int) -> bool:
         if self._process is not None and self._process.pid == pid:
@@ -265,26 +287,40 @@ def _place(data_dir: Path, user: pwd.struct_passwd | None) -> Path:
     if data_dir.is_symlink():
         data_dir = data_dir.readlink()
     data_dir.parent.mkdir(parents=True, exist_ok=True)
-    if user is not None and not _can_enter(data_dir.parent, user) and not data_dir.exists():
-        elsewhere = Path(tempfile.mkdtemp(prefix="tinyml-postgres-"))
+    if user is not None and not _can_enter(data_dir.parent, user):
+        if data_dir.exists():
+            raise PostgresError(f"{user.pw_name}, who runs PostgreSQL for root, cannot reach {data_dir}")
+        elsewhere = Path(tempfile.mkdtemp(prefix="tinyml-postgres-", dir=_folder_for_all(user)))
         data_dir.symlink_to(elsewhere)
         data_dir = elsewhere
     data_dir.mkdir(mode=0o700, exist_ok=True)
     if user is not None:
+        if data_dir.stat().st_uid not in (0, user.pw_uid):
+            raise PostgresError(f"{data_dir} belongs to somebody else")
         os.chown(data_dir, user.pw_uid, user.pw_gid)
     return data_dir.resolve()
 
 
+def _folder_for_all(user: pwd.struct_passwd) -> Path:
+    for folder in ELSEWHERE:
+        if _can_enter(folder, user):
+            return folder
+    raise PostgresError(f"{user.pw_name}, who runs PostgreSQL for root, can enter neither of {ELSEWHERE}")
+
+
 def _programs_within_reach(programs: Path, user: pwd.struct_passwd | None) -> Path:
-    if user is None or _can_enter(programs.resolve(), user):
+    if user is None or not programs.is_dir() or _can_enter(programs.resolve(), user):
         return programs
     # The package keeps libraries beside it, so the copy keeps the layout: <packages>/<package>/<install>/bin.
     packages = programs.resolve().parents[2]
-    copy = Path(tempfile.gettempdir()) / f"tinyml-postgres-{_fingerprint(programs / 'postgres')}"
+    copy = _folder_for_all(user) / f"tinyml-programs-{_fingerprint(programs / 'postgres')}"
     install = programs.resolve().parent.relative_to(packages)
+    if copy.exists() and copy.stat().st_uid != 0:
+        raise PostgresError(f"{copy} belongs to somebody else")
     if not copy.exists():
         with tempfile.TemporaryDirectory(dir=copy.parent) as beside:
             made = Path(beside) / "copy"
+            made.mkdir(mode=0o755)
             shutil.copytree(packages / install, made / install, symlinks=True)
             libraries = packages / f"{install.parts[0]}.libs"
             if libraries.is_dir():
@@ -309,7 +345,8 @@ def _can_enter(folder: Path, user: pwd.struct_passwd) -> bool:
 def _socket_dir(data_dir: Path, user: pwd.struct_passwd | None) -> Path:
     if len(os.fsencode(data_dir)) <= SOCKET_PATH_LIMIT:
         return data_dir
-    short = Path(tempfile.gettempdir()) / f"tinyml-{hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]}"
+    folder = _folder_for_all(user) if user else Path(tempfile.gettempdir())
+    short = folder / f"tinyml-{hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]}"
     short.mkdir(mode=0o700, exist_ok=True)
     owner = user.pw_uid if user else os.geteuid()
     if user is not None and short.stat().st_uid == 0:

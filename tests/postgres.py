@@ -21,6 +21,7 @@ HASTY = {"fsync": "off", "max_connections": "60"}  # nobody pulls the plug on a 
 def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     with EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "data", HASTY) as server:
         yield server
+    server.remove()
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +33,7 @@ def timescale_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postg
         pytest.skip("TINYML_TIMESCALE_BIN names no server programs with TimescaleDB")
     with TimescalePostgres(Path(programs), tmp_path_factory.mktemp("timescale") / "data", HASTY) as server:
         yield server
+    server.remove()
 
 
 def fresh_database(server: Postgres, *, migrated: bool = True) -> Iterator[str]:
