@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -69,6 +69,7 @@ class Spool:
         self._urgent = self._closing = False
         self.next_seq = 1
         self.boot = ""
+        self.on_written: Callable[[], object] = lambda: None  # called on the writer's thread
         with self._disk:
             try:
                 self._open_file()
@@ -223,6 +224,7 @@ class Spool:
             if refused:
                 self._faults.add("spool_full")
             self._changed.notify_all()
+        self.on_written()
         return True
 
     # ---- the file; callers hold `_disk` ------------------------------------------------------------------------
