@@ -1,0 +1,1 @@
+"""Numbers only: nothing here knows messages, actors, files or the clock."""
