@@ -135,3 +135,45 @@ class ReplayError(EdgeError):
 
 class GraphError(EdgeError):
     """A file does not show the wiring as it is."""
+
+
+# ---- the learning half -----------------------------------------------------------------------------------------
+
+
+class ModelError(EdgeError):
+    """A model cannot be the feature extractor of a device."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the model cannot be used: {reason}")
+        self.reason = reason
+
+
+class FrameSizeError(EdgeError):
+    """A frame has another size than the pictures that the model takes."""
+
+    def __init__(self, frame: tuple[int, int, int], model: tuple[int, int, int]) -> None:
+        super().__init__(
+            f"the frame has {' x '.join(map(str, frame))} numbers, the model takes {' x '.join(map(str, model))}"
+            " (height x width x channels)"
+        )
+        self.frame, self.model = frame, model
+
+
+class BundleError(EdgeError):
+    """A bundle is damaged or does not fit; a device refuses it rather than run something else."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"the bundle {where} is refused: {reason}")
+        self.where, self.reason = where, reason
+
+
+class BundleBuildError(EdgeError):
+    """No bundle can be made of these pictures, this model and these options."""
+
+
+class OtherBundleError(EdgeError):
+    """A state belongs to another bundle."""
+
+    def __init__(self, found: str, running: str) -> None:
+        super().__init__(f"the state was made with the bundle {found[:12]}, the device runs {running[:12]}")
+        self.found, self.running = found, running
