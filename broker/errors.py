@@ -25,6 +25,14 @@ class TopicError(TinymlError):
     """A topic or an identifier in it does not follow the contract."""
 
 
+class TooLargeError(TinymlError):
+    """A message is larger than the broker takes."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"a packet of {size} bytes is larger than the {limit} that the broker takes")
+        self.size, self.limit = size, limit
+
+
 class SettingsError(TinymlError):
     """A setting is unknown, missing or of the wrong type."""
 
