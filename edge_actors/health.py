@@ -11,6 +11,7 @@ from broker.messages import Float32Array, LogRecord, Telemetry, Tick, Vitals
 
 from .runtime.actor import Actor
 
+GRACE_S = 10.0
 MAX_READINGS = 720  # an hour of readings every five seconds; a batch ends early rather than grow without bound
 
 Inbox = Vitals | Tick
@@ -27,12 +28,12 @@ class Health(Actor[Inbox, Outbox]):
         self.faults: frozenset[str] = frozenset()
 
     def receive(self, message: Inbox) -> Iterator[Outbox]:
+        if self.began is None or message.at - self.began > 2 * self.report_s + GRACE_S:
+            self.began, self.readings = message.at, []  # far too old: reported before this actor was rebuilt
         if isinstance(message, Vitals):
             yield from self._read(message)
-        else:
-            self.began = message.at if self.began is None else self.began
-            if message.last or message.at - self.began >= self.report_s:
-                yield from self._report(message.at)
+        elif message.last or message.at - self.began >= self.report_s:
+            yield from self._report(message.at)
 
     def _read(self, vitals: Vitals) -> Iterator[Outbox]:
         self.readings.append(vitals)

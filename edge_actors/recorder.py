@@ -14,6 +14,7 @@ from broker.messages import Float32Array, Predictions, Scored, Tick
 from .runtime.actor import Actor
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+GRACE_S = 10.0
 MAX_FRAMES = 8192  # a window ends early rather than grow without bound
 
 Inbox = Scored | Tick
@@ -34,7 +35,7 @@ class Recorder(Actor[Inbox, Outbox]):
         self.frames: list[tuple[str, str]] = []  # frame and label, when each is reported
 
     def receive(self, message: Inbox) -> Iterator[Outbox]:
-        began = self.began = message.at if self.began is None else self.began
+        began = self._window(message.at)
         if isinstance(message, Scored):
             self._add(message)
             over = len(self.score) >= MAX_FRAMES
@@ -42,6 +43,13 @@ class Recorder(Actor[Inbox, Outbox]):
             over = message.last or message.at - began >= self.window_s
         if over:
             yield from self._end(message.at, message.at - began)
+
+    def _window(self, at: float) -> float:
+        """When the present window began."""
+        if self.began is None or at - self.began > 2 * self.window_s + GRACE_S:
+            self._begin(at)  # what is far too old was reported before this actor was rebuilt
+            return at
+        return self.began
 
     def _add(self, scored: Scored) -> None:
         distances = scored.distances.numbers()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+from broker import codec
 from broker.messages import LogRecord, Telemetry, Tick, Vitals
 from edge_actors.health import MAX_READINGS, Health
+from edge_actors.runtime.states import plain
 
 
 def feed(health: Health, *messages: Vitals | Tick) -> list[Telemetry | LogRecord]:
@@ -62,3 +64,24 @@ def test_a_batch_ends_early_rather_than_grow_without_bound() -> None:
     said = feed(health, *[Vitals(at=float(n), metrics={"fps": 1.0}) for n in range(MAX_READINGS + 1)])
     assert len(said) == 1
     assert len(health.readings) == 1
+
+
+def test_goes_on_from_its_state_as_if_nothing_had_happened() -> None:
+    whole, first, second = Health(), Health(), Health()
+    readings = [Vitals(at=float(n), metrics={"fps": n / 3, f"only_{n % 2}": 1.0}, faults=("hot",)) for n in range(6)]
+    feed(first, *readings[:4])
+    second.restore(codec.unpack(codec.pack(plain(first.state()))))
+    feed(whole, *readings[:4])
+    assert feed(second, *readings[4:], Tick(at=60.0)) == feed(whole, *readings[4:], Tick(at=60.0)) != []
+
+
+def test_does_not_report_readings_again_after_a_restart_or_from_an_old_state() -> None:
+    health = Health(report_s=60.0)
+    feed(health, Vitals(at=10.0, metrics={"fps": 1.0}))
+    state = plain(health.state())
+    assert len(feed(health, Tick(at=70.0))) == 1
+    health.restore(state)
+    assert feed(health, Tick(at=300.0), Tick(at=360.0)) == [], "an old state, after a failure"
+    health.restore(state)
+    health.restarted()
+    assert feed(health, Tick(at=20.0), Tick(at=90.0)) == []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from broker import codec
 from broker.messages import Float32Array, Predictions, Scored, Tick
 from edge_actors.recorder import MAX_FRAMES, Recorder
+from edge_actors.runtime.states import plain
 
 
 def scored(number: int, label: str = "cat", at: float = 1.0) -> Scored:
@@ -69,3 +71,23 @@ def test_goes_on_with_message_time_that_began_long_ago() -> None:
     assert feed(recorder, Tick(at=1e6), scored(1, at=1e6 + 1), Tick(at=1e6 + 59)) == []
     (said,) = feed(recorder, Tick(at=1e6 + 60))
     assert (said.frames, said.seconds) == (1, 60.0)
+
+
+def test_goes_on_from_its_state_as_if_nothing_had_happened() -> None:
+    whole, first, second = Recorder(each=True), Recorder(each=True), Recorder(each=True)
+    frames = [scored(n, "dog" if n % 3 else "cat", at=float(n)) for n in range(40)]
+    feed(first, *frames[:25])
+    second.restore(codec.unpack(codec.pack(plain(first.state()))))
+    assert feed(second, *frames[25:], Tick(at=60.0)) == feed(whole, *frames, Tick(at=60.0)) != []
+
+
+def test_does_not_report_a_window_again_after_a_restart_or_from_an_old_state() -> None:
+    recorder = Recorder(window_s=60.0)
+    feed(recorder, scored(1, at=10.0))
+    state = plain(recorder.state())
+    assert len(feed(recorder, Tick(at=70.0))) == 1
+    recorder.restore(state)
+    assert feed(recorder, Tick(at=300.0), Tick(at=360.0)) == [], "an old state, after a failure"
+    recorder.restore(state)
+    recorder.restarted()
+    assert feed(recorder, Tick(at=20.0), Tick(at=90.0)) == []

@@ -101,3 +101,17 @@ def test_receives_exactly_what_the_wiring_sends_to_it() -> None:
     inbox, outbox = Uplink.mail()
     assert inbox == {kind for kind, actors in ROUTES.items() if "uplink" in actors}
     assert outbox == frozenset()
+
+
+def test_goes_on_with_the_time_it_had_but_not_after_a_restart() -> None:
+    sent = Sent()
+    uplink = Uplink("dev1", sent)
+    uplink.receive(Tick(at=10.0, wall_us=5_000_000, clock="synced"))
+    rebuilt = Uplink("dev1", sent)
+    rebuilt.restore(uplink.state())
+    rebuilt.receive(LogRecord(at=11.0))
+    rebuilt.restarted()
+    rebuilt.receive(LogRecord(at=12.0))
+    (rebuilt_header, _), (restarted_header, _) = sent.opened()
+    assert (rebuilt_header.wall_us, rebuilt_header.clock) == (6_000_000, "synced")
+    assert restarted_header.clock == "unsynced"
