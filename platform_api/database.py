@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty, LifoQueue
 from typing import Any, TypeAlias
 
@@ -36,6 +36,7 @@ class Database:
     def __init__(self, url: str, size: int = 8, patience_s: float = 5.0) -> None:
         self.url, self.patience_s = url, patience_s
         self._idle: LifoQueue[tuple[Connection, float] | None] = LifoQueue()
+        self._closed = False
         for _ in range(size):
             self._idle.put(None)  # a place that has no connection yet
 
@@ -79,11 +80,16 @@ class Database:
             connection.execute(query(name), values)
 
     def close(self) -> None:
-        """Closes what is idle; what is in use is closed when its process ends."""
-        for _ in range(self._idle.qsize()):
-            place = self._idle.get_nowait()
-            if place is not None:
-                place[0].close()
+        """Closes what is idle now, and what is in use as soon as it is given back."""
+        self._closed = True
+        emptied = 0
+        with suppress(Empty):
+            while True:
+                place = self._idle.get_nowait()
+                emptied += 1
+                if place is not None:
+                    place[0].close()
+        for _ in range(emptied):
             self._idle.put(None)
 
     def _connect(self) -> Connection:
@@ -114,6 +120,8 @@ class Database:
             self._idle.put(None)
         else:
             self._idle.put((connection, time.monotonic()))
+            if self._closed:
+                self.close()
 
 
 def _sentence(error: psycopg.Error) -> str:

@@ -25,6 +25,7 @@ Verdict = Literal["is", "is-not", "unknown", "retract"]
 LabelState = Literal["queued", "published", "applied", "rejected", "superseded"]
 
 _DEVICE, _SAMPLE, _EPISODE, _BUNDLE = "pi-07", "3f9a1c20-000004-812", "3f9a1c20-000004-d1", "9b74c98e"
+_NEXT = "WyIyMDI2LTExLTIzVDEyOjAwOjAwWiJd"
 _NOON, _LATER = "2026-11-23T12:00:00Z", "2026-11-23T12:00:07Z"
 
 
@@ -119,7 +120,7 @@ class Device(BaseModel):
 
 
 class DevicePage(BaseModel):
-    model_config = _example({"items": [DEVICE], "next": None})
+    model_config = _example({"items": [DEVICE], "next": _NEXT})
 
     items: list[Device]
     next: str | None = Field(description="give it as `after` to get the next page; null on the last")
@@ -167,7 +168,7 @@ class Episode(BaseModel):
 
 
 class EpisodePage(BaseModel):
-    model_config = _example({"items": [EPISODE], "next": "WyIyMDI2LTExLTIzIl0"})
+    model_config = _example({"items": [EPISODE], "next": _NEXT})
 
     items: list[Episode]
     next: str | None = Field(description="give it as `after` to get the next page; null on the last")
@@ -189,7 +190,8 @@ LABEL: dict[str, Any] = {
     "answered_at": _LATER,
     "cleared_at": _LATER,
 }
-QUEUED: dict[str, Any] = {**LABEL, "state": "queued", "published_at": None, "answered_at": None, "cleared_at": None}
+_ON_ITS_WAY = ("published_at", "answered_at", "cleared_at")
+QUEUED: dict[str, Any] = {k: v for k, v in {**LABEL, "state": "queued"}.items() if k not in _ON_ITS_WAY}
 
 
 class Label(BaseModel):
@@ -210,13 +212,13 @@ class Label(BaseModel):
     reason: str = Field(description="why the device rejected it")
     current: bool = Field(description="there is no newer revision")
     made_at: datetime
-    published_at: datetime | None
-    answered_at: datetime | None
-    cleared_at: datetime | None = Field(description="when its retained topic was emptied or overwritten")
+    published_at: datetime | None = None
+    answered_at: datetime | None = None
+    cleared_at: datetime | None = Field(default=None, description="when its topic was emptied or overwritten")
 
 
 class LabelPage(BaseModel):
-    model_config = _example({"items": [LABEL], "next": None})
+    model_config = _example({"items": [LABEL], "next": _NEXT})
 
     items: list[Label]
     next: str | None = Field(description="give it as `after` to get the next page; null on the last")
@@ -335,7 +337,7 @@ class Sample(BaseModel):
 
 
 class SamplePage(BaseModel):
-    model_config = _example({"items": [SAMPLE], "next": None})
+    model_config = _example({"items": [SAMPLE], "next": _NEXT})
 
     items: list[Sample]
     next: str | None = Field(description="give it as `after` to get the next page; null on the last")
@@ -383,7 +385,7 @@ class Adaptation(BaseModel):
 
 
 class AdaptationPage(BaseModel):
-    model_config = _example({"items": [ADAPTATION], "next": None})
+    model_config = _example({"items": [ADAPTATION], "next": _NEXT})
 
     items: list[Adaptation]
     next: str | None = Field(description="give it as `after` to get the next page; null on the last")

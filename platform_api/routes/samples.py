@@ -63,7 +63,10 @@ def sample(stores: TheStores, device: DeviceId, sample: SampleId) -> Sample:
     },
 )
 def picture(
-    stores: TheStores, device: DeviceId, sample: SampleId, if_none_match: Annotated[str | None, Header()] = None
+    stores: TheStores,
+    device: DeviceId,
+    sample: SampleId,
+    if_none_match: Annotated[str | None, Header(description="ETag of the picture the client has")] = None,
 ) -> Response:
     """The picture as the device sent it: a thumbnail or the whole frame, by its privacy level."""
     row = _row(stores, device, sample)

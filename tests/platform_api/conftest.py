@@ -35,12 +35,21 @@ def template(embedded_server: Postgres) -> str:
 
 @pytest.fixture
 def database_url(embedded_server: Postgres, template: str) -> Iterator[str]:
+    yield from _fresh_database(embedded_server, template)
+
+
+@pytest.fixture(scope="module")
+def module_database_url(embedded_server: Postgres, template: str) -> Iterator[str]:
+    yield from _fresh_database(embedded_server, template)
+
+
+def _fresh_database(server: Postgres, template: str) -> Iterator[str]:
     name = f"api_{next(_numbers)}"
-    with psycopg.connect(embedded_server.url, autocommit=True) as connection:
+    with psycopg.connect(server.url, autocommit=True) as connection:
         made = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
         connection.execute(made)
-    yield embedded_server.url_of(name)
-    embedded_server.drop_database(name)
+    yield server.url_of(name)
+    server.drop_database(name)
 
 
 @pytest.fixture(scope="session")
@@ -100,3 +109,16 @@ def offline_api(stores: Stores) -> Iterator[Api]:
     """An API whose broker is away for good."""
     with Api(stores, hasty_link(1)) as api:
         yield api
+
+
+@pytest.fixture(scope="module")
+def refusing_api(
+    module_database_url: str, registry: MlflowRegistry, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
+    """An API for the many requests that change nothing: one for all of a module's tests."""
+    objects = Folder(tmp_path_factory.mktemp("objects"))
+    fleet = Fleet(module_database_url, objects)
+    fleet.quarantines("pi-1", "s1")
+    with Api(Stores(Database(module_database_url), objects, registry), hasty_link(1)) as api:
+        yield api
+    fleet.close()
