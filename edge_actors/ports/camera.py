@@ -1,6 +1,6 @@
 """Picture sources: a folder, a video through ffmpeg, a stream of CBOR items on standard input.
 
-A source is opened anew for each round; it yields encoded pictures (whatever Pillow reads), or frames with raw
+A source is opened anew for each round; it yields encoded pictures, or frames with raw
 pixels, and ends, or raises CameraError.
 """
 
@@ -24,8 +24,8 @@ from broker.errors import DecodeError
 from broker.messages import Frame
 
 from ..errors import CameraError, PictureError
+from ..pictures import SUFFIXES
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"})
 MAX_PICTURE_BYTES = 32 << 20
 BYTE_STRING = 2  # CBOR major type
 POLL_S = 0.2  # how long a source that has nothing goes without a look at whether it should stop
@@ -68,7 +68,7 @@ class Folder:
 
     def _files(self) -> list[Path]:
         try:
-            files = sorted(path for path in self.folder.rglob("*") if path.suffix.lower() in PICTURES)
+            files = sorted(path for path in self.folder.rglob("*") if path.suffix.lower() in SUFFIXES)
         except OSError as error:
             raise CameraError(str(self.folder), (error.strerror or "it cannot be read").lower()) from None
         if not files:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import cbor2
 import pytest
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from broker import codec
 from broker.messages import Frame, LogRecord
+from edge_actors import pictures
 from edge_actors.camera import Camera, Shape
 from edge_actors.clock import MessageClock
-from edge_actors.errors import CameraError, PictureError
+from edge_actors.errors import CameraError
 from edge_actors.ports.camera import Source, Stream, Video, open_source
 from edge_actors.runtime.door import Door, Doors
 from tests.support import wait_until
@@ -30,11 +31,7 @@ ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg
 
 
 def fit(data: bytes) -> bytes:
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return picture.convert("RGB").resize((SHAPE.width, SHAPE.height)).tobytes()
-    except (UnidentifiedImageError, OSError) as error:
-        raise PictureError(str(error)) from None
+    return pictures.decode(data, SHAPE.height, SHAPE.width, SHAPE.channels).tobytes()
 
 
 def picture(red: int, size: tuple[int, int] = (6, 8)) -> bytes:
