@@ -41,6 +41,22 @@ class JournalError(TinymlError):
     """A journal cannot be read or written."""
 
 
+class ListenError(TinymlError):
+    """A port cannot be listened on."""
+
+
+class BrokerProcessError(TinymlError):
+    """A broker on this machine cannot be found or does not start."""
+
+
+class MissingExtraError(TinymlError):
+    """A part was not installed that this command needs."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} is not installed; install tinymlops[{extra}]")
+        self.extra = extra
+
+
 class RefusedError(TinymlError):
     """The broker answered and refused; trying again without a change will not help."""
 

@@ -1,0 +1,103 @@
+"""What the embedded broker makes of amqtt; imported when a broker starts, since amqtt is slow to load."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
+from amqtt.broker import Broker
+
+from .errors import ListenError
+
+CONNECT_BYTES = 64 << 10  # a CONNECT holds an id, credentials and a will
+CONNECT_WAIT_S = 10.0
+REFUSE_VERSION = b"\x20\x02\x00\x01"  # CONNACK: unacceptable protocol version
+CONFIG = {
+    "listeners": {"default": {"type": "external"}},  # we listen ourselves, see `_serve`
+    "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+}
+
+
+@asynccontextmanager
+async def listening(bind: str, port: int) -> AsyncIterator[int]:
+    """A broker that listens while the context is open; gives the port. Raises ListenError."""
+    for name in ("amqtt", "transitions"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they report every broken link with a traceback
+    broker = _Broker(CONFIG)
+    await broker.start()
+    clients: set[asyncio.Task[Any]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if task := asyncio.current_task():
+            clients.add(task)
+            task.add_done_callback(clients.discard)
+        await _serve(broker, reader, writer)
+
+    try:
+        try:
+            server = await asyncio.start_server(accept, bind, port, reuse_address=True)
+        except OSError as error:
+            raise ListenError(f"cannot listen on {bind}:{port}: {error.strerror}") from None
+        yield server.sockets[0].getsockname()[1]
+        server.close()
+    finally:
+        await broker.shutdown()
+        for task in list(clients):
+            task.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+
+
+class _Broker(Broker):  # type: ignore[misc]  # amqtt comes without types that mypy could follow
+    async def _publish_retained_messages_for_subscription(self, subscription: tuple[str, int], session: Any) -> None:
+        """Only to its holder; amqtt would give every client that connects what anybody subscribed to."""
+        if any(holder is session for holder, _ in self._subscriptions.get(subscription[0], ())):
+            await super()._publish_retained_messages_for_subscription(subscription, session)
+
+
+async def _serve(broker: _Broker, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One client, if it speaks MQTT 3.1.1; amqtt would take the properties of an MQTT 5 CONNECT for a client id."""
+    try:
+        first = await asyncio.wait_for(_first_packet(reader), CONNECT_WAIT_S)
+        if first is None:
+            writer.write(REFUSE_VERSION)
+            await writer.drain()
+        else:
+            await broker.external_connected(_Replay(first, reader), StreamWriterAdapter(writer), "default")
+    except (OSError, EOFError, TimeoutError, ValueError) as error:
+        logging.getLogger(__name__).debug("a client was dropped: %s", error)
+    finally:
+        writer.close()
+
+
+async def _first_packet(reader: asyncio.StreamReader) -> bytes | None:
+    """The CONNECT of a client that speaks MQTT 3.1.1; None of one that speaks another version."""
+    packet = await reader.readexactly(2)
+    size, shift = packet[1] & 127, 7
+    while packet[-1] >= 128:
+        packet += await reader.readexactly(1)
+        size |= (packet[-1] & 127) << shift
+        shift += 7
+        if shift > 28:
+            raise ValueError("not the length of a packet")
+    if packet[0] != 0x10 or not 10 <= size <= CONNECT_BYTES:
+        raise ValueError("not a CONNECT")
+    body = await reader.readexactly(size)
+    return packet + body if body[:7] == b"\x00\x04MQTT\x04" else None
+
+
+class _Replay(StreamReaderAdapter):  # type: ignore[misc]
+    """A stream of which the first bytes were read already."""
+
+    def __init__(self, first: bytes, stream: asyncio.StreamReader) -> None:
+        super().__init__(stream)
+        self._first = first
+
+    async def read(self, n: int = -1) -> bytes:
+        if not self._first:
+            return bytes(await super().read(n))
+        taken, self._first = self._first[:n], self._first[n:]
+        return taken
