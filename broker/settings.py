@@ -47,11 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser, kind: type, prefix: str) -> N
     hints = typing.get_type_hints(kind)
     for item in _fields(kind):
         hint = _inner(hints[item.name])
-        default = "" if item.metadata["secret"] or item.default in ("", None) else f"; default {_text(item.default)}"
+        silent = item.metadata["secret"] or item.default in ("", None, MISSING)
+        default = "" if silent else f"; default {_text(item.default)}"
+        alone: dict[str, Any] = {"nargs": "?", "const": "yes"} if hint is bool else {}  # --once alone says yes
         parser.add_argument(
             _flag(item.name),
             dest=item.name,
             default=None,
+            **alone,
             choices=item.metadata["choices"] or None,
             metavar=None if item.metadata["choices"] else _word(hint),
             help=f"{item.metadata['help']}{default} [{prefix}{item.name.upper()}]".replace("%", "%%"),
