@@ -1,0 +1,175 @@
+"""The settings of a device: from a file, the environment or flags, all listed by `tinyml edge run --help`."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+
+from broker import topics
+from broker.address import BrokerAddress
+from broker.errors import SettingsError
+from broker.settings import setting
+
+PREFIX = "TINYML_EDGE_"
+MODES = ("autonomous", "monitor", "validated")
+PRIVACY = ("features", "thumbnail", "picture")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeSettings:
+    """Raises SettingsError for values that cannot be."""
+
+    bundle: Path = setting(MISSING, "the bundle to run: extractor, memory and calibration in one file")
+    device: str = setting(MISSING, "name of this device: lower-case letters, digits and hyphens")
+    camera: str = setting(
+        MISSING,
+        "where pictures come from: a folder, a video file or URL (needs ffmpeg), or - for a CBOR sequence of encoded"
+        " pictures or Frame messages on standard input",
+    )
+    fps: float = setting(5.0, "pictures a second from a folder or a video; 0: as fast as they come")
+    pace: str = setting(
+        "auto",
+        "newest: what the device is too slow for is dropped; source: the camera waits, nothing is dropped;"
+        " auto: source for - and with --once, else newest",
+        choices=("auto", "newest", "source"),
+    )
+    once: bool = setting(False, "play the source once, then stop; else folders and videos begin anew")
+
+    mode: str = setting(
+        "validated",
+        "autonomous: no link; monitor: reports, takes nothing; validated: also takes labels",
+        choices=MODES,
+    )
+    broker: str = setting("mqtt://127.0.0.1:1883", "URL of the MQTT broker; mqtts:// for TLS")
+    username: str = setting("", "user name for the broker; the name of the device where only a password is given")
+    password: str = setting(
+        "", "password for the broker; better in the environment than on the command line", secret=True
+    )
+    ca_file: Path | None = setting(None, "certificate authorities to trust, instead of the system's")
+    cert_file: Path | None = setting(None, "the device's own certificate, where the broker asks for one")
+    key_file: Path | None = setting(None, "the key of that certificate")
+    protocol: str = setting("auto", "version of MQTT; auto: 5, else 3.1.1", choices=("auto", "5", "3.1.1"))
+    root: str = setting(topics.ROOT, "first level of all topics")
+    confirm_timeout_s: float = setting(10.0, "send again what the server has not confirmed for so long")
+    in_flight: int = setting(200, "records on their way to the server at most")
+    in_flight_kb: int = setting(1024, "bytes on their way to the server at most, in KB")
+    drain_s: float = setting(2.0, "on a clean stop, wait so long for the server to confirm what is left")
+
+    state_dir: Path | None = setting(
+        None, "where spool and snapshots are; default $STATE_DIRECTORY, else ~/.local/state/tinyml/<device>"
+    )
+    spool_mb: int = setting(64, "room on the disk for records that wait for the server, in MB")
+    journal: str = setting(
+        "off", "record what is let in, for `tinyml replay`: off, auto (in the state directory), a folder"
+    )
+    journal_mb: int = setting(16, "room on the disk for that, in MB; the oldest gives way")
+    snapshot_interval_s: float = setting(300.0, "save within so long what a drift changed; labels are saved at once")
+    snapshot_quiet_s: float = setting(3600.0, "save at least so often")
+
+    privacy: str = setting(
+        "thumbnail",
+        "what of a quarantined sample leaves the device: only features, a thumbnail, or the whole picture",
+        choices=PRIVACY,
+    )
+    predictions: str = setting(
+        "summary", "report predictions summed up, or each of them as well", choices=("summary", "each")
+    )
+    report_s: float = setting(60.0, "how often telemetry and predictions are reported, in seconds")
+    reading_s: float = setting(5.0, "how often the device measures itself, in seconds")
+
+    false_alarm_scenes: int = setting(
+        200_000, "wanted mean number of scenes between two false drift alarms; more means later alarms"
+    )
+    commissioning_frames: int = setting(
+        500, "frames after the first start in which the device learns what is usual here"
+    )
+    quarantine_size: int = setting(200, "samples kept aside at most")
+    seed: int = setting(0, "seed of all chance in the device")
+    threads: int = setting(1, "threads of the interpreter")
+
+    clock: str = setting(
+        "auto",
+        "whether the wall clock can be trusted; auto: ask the kernel and systemd",
+        choices=("auto", "synced", "unsynced"),
+    )
+    location: str = setting("", "where the device is, as people say it")
+    log_level: str = setting("warning", "what goes to standard error", choices=("debug", "info", "warning", "error"))
+    verbose: bool = setting(False, "print a line on how it goes every few seconds, also without a terminal")
+
+    def __post_init__(self) -> None:
+        topics.check_device(self.device)
+        for name in AT_LEAST_ONE:
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it has to be at least 1")
+        for name in POSITIVE:
+            if not getattr(self, name) > 0:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it has to be more than 0")
+        for name in NOT_NEGATIVE:
+            if not getattr(self, name) >= 0:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it cannot be negative")
+        if bool(self.cert_file) != bool(self.key_file):
+            raise SettingsError("cert_file and key_file belong together; one of them is missing")
+
+    def address(self) -> BrokerAddress:
+        """The broker and the credentials for it. Raises SettingsError."""
+        return BrokerAddress.of(
+            self.broker,
+            username=self.username or (self.device if self.password else ""),
+            password=self.password,
+            ca_file=self.ca_file,
+            cert_file=self.cert_file,
+            key_file=self.key_file,
+        )
+
+    def directory(self) -> Path:
+        """The state directory."""
+        if self.state_dir is not None:
+            return self.state_dir
+        if given := os.environ.get("STATE_DIRECTORY"):  # systemd's
+            return Path(given.split(":")[0])
+        return Path.home() / ".local" / "state" / "tinyml" / self.device
+
+    def journal_directory(self) -> Path | None:
+        """Where to record what is let in; None where not."""
+        if self.journal == "off":
+            return None
+        return self.directory() / "journal" if self.journal == "auto" else Path(self.journal)
+
+    @property
+    def every_frame(self) -> bool:
+        """Whether no picture may be dropped."""
+        return self.pace == "source" or (self.pace == "auto" and (self.once or self.camera == "-"))
+
+    def as_text(self) -> str:
+        """All but secrets, as JSON, for a recording."""
+        open_ = {item.name: getattr(self, item.name) for item in fields(self) if not item.metadata["secret"]}
+        return json.dumps(open_, default=str, sort_keys=True)
+
+    @classmethod
+    def from_text(cls, text: str) -> EdgeSettings:
+        """The settings of a recording, made by this version or another. Raises SettingsError."""
+        try:
+            tree = json.loads(text)
+            known = {item.name for item in fields(cls)}
+            values = {name: value for name, value in tree.items() if name in known}
+            for name in PATHS:
+                values[name] = Path(values[name]) if values.get(name) else None
+            return cls(**values)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise SettingsError(f"the settings of the recording cannot be read: {error}") from None
+
+
+AT_LEAST_ONE = (
+    "in_flight",
+    "in_flight_kb",
+    "spool_mb",
+    "journal_mb",
+    "quarantine_size",
+    "threads",
+    "false_alarm_scenes",
+)
+POSITIVE = ("confirm_timeout_s", "snapshot_interval_s", "snapshot_quiet_s", "report_s", "reading_s")
+NOT_NEGATIVE = ("fps", "drain_s", "commissioning_frames", "seed")
+PATHS = ("bundle", "state_dir", "ca_file", "cert_file", "key_file")
