@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 
 from broker.address import BrokerAddress
+from broker.process import BrokerProcess, find_mosquitto
 from ingest.embedded import Postgres
 from ingest.stores.migrate import migrate
 from ingest.stores.models import MlflowRegistry
@@ -19,7 +20,7 @@ from platform_api.broker_link import Link
 from platform_api.database import Database
 from platform_api.stores import Stores
 from tests.platform_api.fleet import Fleet
-from tests.platform_api.servers import Api, Mosquitto, mosquitto_program
+from tests.platform_api.servers import Api
 from tests.postgres import embedded_server
 
 __all__ = ["embedded_server"]
@@ -76,15 +77,17 @@ def stores(database_url: str, tmp_path: Path, registry: MlflowRegistry) -> Store
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    if mosquitto_program() is None:
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BrokerProcess]:
+    """Mosquitto where there is one, else the embedded broker; a test can ask for one of them."""
+    kind = getattr(request, "param", "auto")
+    if kind == "mosquitto" and find_mosquitto() is None:
         pytest.skip("there is no mosquitto on this machine")
-    with Mosquitto(tmp_path) as broker:
+    with BrokerProcess(tmp_path / "broker", kind) as broker:
         yield broker
 
 
 @pytest.fixture
-def link(broker: Mosquitto) -> Link:
+def link(broker: BrokerProcess) -> Link:
     return hasty_link(broker.port)
 
 

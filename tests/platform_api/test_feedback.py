@@ -10,17 +10,19 @@ import pytest
 
 from broker import codec
 from broker.messages import LabelAssigned
+from broker.process import BrokerProcess
 from platform_api.broker_link import Link
 from platform_api.stores import Stores
 from tests.platform_api.fleet import FEATURES, Fleet
-from tests.platform_api.servers import Api, Mosquitto, Onlooker, retained
+from tests.platform_api.servers import Api, Onlooker, retained
 from tests.support import wait_until
 
+BOTH_BROKERS = pytest.mark.parametrize("broker", ["mosquitto", "embedded"], indirect=True)
 TOPIC = "tinyml/pi-1/label/s1"
 
 
 @pytest.fixture
-def device(broker: Mosquitto) -> Iterator[Onlooker]:
+def device(broker: BrokerProcess) -> Iterator[Onlooker]:
     with Onlooker(broker.port) as onlooker:
         yield onlooker
 
@@ -35,8 +37,9 @@ def wait_published(api: Api, device: str, sample: str) -> None:
     wait_until(lambda: api.current(device, sample)["state"] == "published")
 
 
+@BOTH_BROKERS
 def test_a_label_goes_out_retained_is_proved_applied_and_cleared(
-    api: Api, fleet: Fleet, broker: Mosquitto, device: Onlooker
+    api: Api, fleet: Fleet, broker: BrokerProcess, device: Onlooker
 ) -> None:
     fleet.quarantines("pi-1", "s1")
     answer = api.label("pi-1", "s1", "is", "pear")
@@ -115,13 +118,16 @@ def test_at_most_so_many_labels_of_a_device_are_on_the_broker(
         wait_until(lambda: sorted(device.holds()) == ["tinyml/pi-2/label/s1"])
 
 
-def test_after_the_broker_forgot_everything_the_labels_are_back(api: Api, fleet: Fleet, broker: Mosquitto) -> None:
+@BOTH_BROKERS
+def test_after_the_broker_forgot_everything_the_labels_are_back(
+    api: Api, fleet: Fleet, broker: BrokerProcess
+) -> None:
     fleet.quarantines("pi-1", "s1", "s2")
     api.label("pi-1", "s1")
     api.label("pi-1", "s2")
     wait_published(api, "pi-1", "s1")
     wait_published(api, "pi-1", "s2")
-    broker.stop()
+    broker.kill()
     fleet.acknowledges("pi-1", "s2", 1)
     wait_until(lambda: not api.get("/health")["broker"]["ok"])
     broker.start()
@@ -131,7 +137,9 @@ def test_after_the_broker_forgot_everything_the_labels_are_back(api: Api, fleet:
     assert retained(broker.port) == {TOPIC: label("s1")}
 
 
-def test_labels_wait_while_the_broker_is_away(stores: Stores, link: Link, fleet: Fleet, broker: Mosquitto) -> None:
+def test_labels_wait_while_the_broker_is_away(
+    stores: Stores, link: Link, fleet: Fleet, broker: BrokerProcess
+) -> None:
     fleet.quarantines("pi-1", "s1")
     broker.stop()
     with Api(stores, link) as api:
@@ -144,8 +152,9 @@ def test_labels_wait_while_the_broker_is_away(stores: Stores, link: Link, fleet:
     assert retained(broker.port) == {TOPIC: label("s1")}
 
 
+@BOTH_BROKERS
 def test_ghosts_are_cleared_and_what_is_no_label_of_ours_is_left(
-    stores: Stores, link: Link, fleet: Fleet, broker: Mosquitto, device: Onlooker
+    stores: Stores, link: Link, fleet: Fleet, broker: BrokerProcess, device: Onlooker
 ) -> None:
     fleet.quarantines("pi-1", "s1")
     device.publish(TOPIC, codec.encode(label("s1", 7)))  # the database was restored, the broker was not
@@ -166,7 +175,7 @@ def test_ghosts_are_cleared_and_what_is_no_label_of_ours_is_left(
 
 
 def test_one_process_publishes_and_another_takes_over(
-    stores: Stores, link: Link, fleet: Fleet, broker: Mosquitto, device: Onlooker
+    stores: Stores, link: Link, fleet: Fleet, broker: BrokerProcess, device: Onlooker
 ) -> None:
     fleet.quarantines("pi-1", "s1", "s2")
     with Api(stores, link) as first:
