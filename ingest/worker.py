@@ -34,6 +34,7 @@ from .stores.batch import Letter
 log = logging.getLogger("tinyml.ingest")
 SHARE = "$share/ingest/"
 NAP_S = 0.1  # how long the loop may sleep before it looks whether it shall stop
+NOT_AUTHORISED = 0x87
 MAX_TOLD = 64 << 10  # of a dead letter's payload, on the topic for people; the database has all of it
 
 
@@ -62,6 +63,7 @@ class Worker:
             on_up=self._up,
             on_down=self._down,
             on_subscribed=self._subscribed,
+            on_published=self._published,
         )
         self.beacon.publish = self.connection.publish
         self._pauses = Backoff(Random(), 0.1, self.limits.pause_cap_s)  # noqa: S311  it only spreads attempts
@@ -180,6 +182,10 @@ class Worker:
                 return
         self.beacon.up()
         log.info("listening at %s as %s", self.connection.options.address, self.beacon.worker)
+
+    def _published(self, _mid: int, code: int) -> None:
+        if code == NOT_AUTHORISED:
+            self._fault = "the broker does not allow this worker to publish; its user needs the rights of ingest"
 
     def _down(self, reason: str) -> None:
         self.beacon.down()
