@@ -151,12 +151,12 @@ class ModelError(EdgeError):
 class FrameSizeError(EdgeError):
     """A frame has another size than the pictures that the model takes."""
 
-    def __init__(self, frame: tuple[int, int, int], model: tuple[int, int, int]) -> None:
+    def __init__(self, frame: tuple[int, int, int], pixels: int, model: tuple[int, int, int]) -> None:
         super().__init__(
-            f"the frame has {' x '.join(map(str, frame))} numbers, the model takes {' x '.join(map(str, model))}"
-            " (height x width x channels)"
+            f"the frame is {' x '.join(map(str, frame))} (height x width x channels) in {pixels} bytes,"
+            f" the model takes {' x '.join(map(str, model))}"
         )
-        self.frame, self.model = frame, model
+        self.frame, self.pixels, self.model = frame, pixels, model
 
 
 class BundleError(EdgeError):

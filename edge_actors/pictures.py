@@ -55,7 +55,7 @@ def fit(pixels: Pixels, height: int, width: int, channels: int) -> Pixels:
 
 
 def jitter(pixels: Pixels, chance: np.random.Generator) -> Pixels:
-    """As a camera might see the same again: a random crop of 7/8 or more, mirrored or not, in slightly other light."""
+    """As a camera might see the same again: a random crop of 7/8 or more, mirrored or not, in other light."""
     height, width, channels = pixels.shape
     share = chance.uniform(SMALLEST_CROP, 1.0)
     down, right = chance.uniform(0, 1 - share, 2) * (height, width)

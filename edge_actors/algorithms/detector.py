@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ..arrays import Floats
@@ -13,7 +13,7 @@ class Observation(NamedTuple):
 
     label: str
     confidence: float
-    distances: Floats  # (k,)
+    distances: Sequence[float]  # to the k nearest, nearest first
     values: Floats  # (D,)
     score: float  # 0 usual, above 1 strange
     scene_score: float  # mean score of the scene so far

@@ -62,23 +62,15 @@ class Memory:
         """
         if self.size < self.k:
             return Vote(UNKNOWN, 0.0, [], [], 0.0)
-        # |row - x|^2 / 2 without the constant |x|^2: enough to find candidates, too inexact to report.
-        closeness = np.dot(self._live, x, out=self._scratch[: self.size])
-        np.subtract(self._live_half_norms, closeness, out=closeness)
-        candidates = closeness.argpartition(self._last_candidate)[: self._last_candidate + 1]
-        gaps = self._live[candidates] - x
-        squares = np.einsum("ij,ij->i", gaps, gaps).tolist()
-        nearest = sorted(zip(squares, candidates.tolist(), strict=True))[: self.k]
-        rows = [row for _, row in nearest]
+        rows, distances = self._nearest(x)
         codes = self._codes[rows].tolist()
         winner = self._winner(codes, rows)
-        distances = [sqrt(square) for square, _ in nearest]
         return Vote(
             self._words[winner],
             codes.count(winner) / self.k,
             distances,
             [self._words[code] for code in codes],
-            self._rival(x, winner, codes, distances, closeness),
+            self._rival(x, winner, codes, distances),
         )
 
     def votes(self, many: Floats) -> list[str]:
@@ -93,6 +85,10 @@ class Memory:
         best = (same.sum(axis=2) * (self.size + 1) - oldest).argmax(axis=1)
         return [self._words[code] for code in codes[np.arange(len(many)), best].tolist()]
 
+    def labels_around(self, x: Floats) -> list[str]:
+        """The labels of the k nearest samples of x (D,) as they were given, without names."""
+        return [self.labels[row] for row in self._nearest(x)[0]] if self.size >= self.k else []
+
     def find(self, sample: str) -> int | None:
         """The row of a sample that was added, by its id."""
         return self.samples.index(sample, self.reference) if sample in self.samples[self.reference :] else None
@@ -104,7 +100,7 @@ class Memory:
 
     def counts(self) -> dict[str, int]:
         """Samples per label, under the names they vote by."""
-        counts = np.bincount(self._codes[: self.size], minlength=len(self._words)).tolist()
+        counts = np.bincount(self._codes, minlength=len(self._words)).tolist()
         return {word: count for word, count in zip(self._words, counts, strict=True) if count}
 
     # ---- changing --------------------------------------------------------------------------------------------
@@ -163,6 +159,17 @@ class Memory:
 
     # ---- inside ----------------------------------------------------------------------------------------------
 
+    def _nearest(self, x: Floats) -> tuple[list[int], list[float]]:
+        """Rows and distances of the k nearest; leaves the closeness of all in the scratch buffer."""
+        # |row - x|^2 / 2 without the constant |x|^2: enough to find candidates, too inexact to report.
+        closeness = np.dot(self._live, x, out=self._live_scratch)
+        np.subtract(self._live_half_norms, closeness, out=closeness)
+        candidates = closeness.argpartition(self._last_candidate)[: self._last_candidate + 1]
+        gaps = self._live[candidates] - x
+        squares = np.einsum("ij,ij->i", gaps, gaps).tolist()
+        nearest = sorted(zip(squares, candidates.tolist(), strict=True))[: self.k]
+        return [row for _, row in nearest], [sqrt(square) for square, _ in nearest]
+
     def _winner(self, codes: list[int], rows: list[int]) -> int:
         if codes.count(codes[0]) == self.k:
             return codes[0]
@@ -171,13 +178,13 @@ class Memory:
             oldest[code] = min(row, oldest.get(code, row))
         return max(oldest, key=lambda code: (codes.count(code), -oldest[code]))
 
-    def _rival(self, x: Floats, winner: int, codes: list[int], distances: list[float], closeness: Floats) -> float:
+    def _rival(self, x: Floats, winner: int, codes: list[int], distances: list[float]) -> float:
         for code, distance in zip(codes, distances, strict=True):
             if code != winner:
                 return distance
         if len(self._words) == 1:
             return 0.0
-        others = np.where(self._codes[: self.size] != winner, closeness, np.float32(np.inf))
+        others = np.where(self._codes != winner, self._live_scratch, np.float32(np.inf))
         gap = self._live[others.argmin()] - x
         return sqrt(float(gap @ gap))
 
@@ -199,4 +206,5 @@ class Memory:
         place = {word: code for code, word in enumerate(self._words)}
         self._codes = np.array([place[name] for name in named], np.int64)
         self._live, self._live_half_norms = self._rows[: self.size], self._half_norms[: self.size]
+        self._live_scratch = self._scratch[: self.size]
         self._last_candidate = min(self.k + SLACK, self.size) - 1

@@ -1,0 +1,61 @@
+"""Frames that are in neither memory nor projection, and what they say is usual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from ..arrays import Floats
+from .neighbours import Memory
+from .recovery import usual_shares
+from .scores import ClassScores, Pair, Usual, signals_of
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Row i of each: one frame, its residual, and what it really shows."""
+
+    values: Floats  # (n, D)
+    residuals: Floats  # (n,)
+    labels: tuple[str, ...]
+
+    def accuracy(self, memory: Memory) -> float:
+        """The share of frames that the memory takes for what they are."""
+        return _share_equal(memory.votes(self.values), self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What is usual, as measured once on the calibration frames with the bundle's own memory."""
+
+    everywhere: Pair
+    classes: dict[str, Pair]  # per predicted class
+    overall: Usual
+    usual: tuple[float, ...]  # shares of the classes of scores that `recovery` knows
+    nearest: float  # median distance of a frame to its nearest sample of the memory
+    accuracy: float
+
+    def scores(self) -> ClassScores:
+        """A scorer that has learned nothing yet beside this."""
+        return ClassScores(self.everywhere, self.classes, self.overall)
+
+
+def measure(memory: Memory, calibration: Calibration) -> Statistics:
+    """The statistics of calibration frames against a memory of at least k samples."""
+    votes = [memory.vote(row) for row in calibration.values]
+    seen = [signals_of(residual, vote) for residual, vote in zip(calibration.residuals.tolist(), votes, strict=True)]
+    labels = [vote.label for vote in votes]
+    scores = ClassScores.fit(seen, labels)
+    return Statistics(
+        scores.everywhere,
+        scores.classes,
+        scores.overall,
+        tuple(usual_shares([scores.score(label, one) for label, one in zip(labels, seen, strict=True)])),
+        median(vote.distances[0] for vote in votes),
+        _share_equal(labels, calibration.labels),
+    )
+
+
+def _share_equal(votes: Sequence[str], labels: Sequence[str]) -> float:
+    return sum(vote == label for vote, label in zip(votes, labels, strict=True)) / len(labels)

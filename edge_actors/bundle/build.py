@@ -1,0 +1,207 @@
+"""Makes a bundle of labelled pictures: part becomes the memory, the rest calibrates what is usual."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import pictures
+from ..algorithms.calibration import Calibration, Statistics, measure
+from ..algorithms.naming import PROVISIONAL
+from ..algorithms.neighbours import UNKNOWN, Memory
+from ..algorithms.projection import Projection
+from ..arrays import Floats
+from ..errors import BundleBuildError
+from ..ports.interpreter import Interpreter
+from . import archive
+from .bundle import Bundle
+from .parts import DISTANCE, Contents, Reference, Settings, encoded
+
+MEMORY_SHARE = 0.55  # of the pictures of a class; the rest calibrates
+USUAL_DIMENSION = 64
+FEWEST_PICTURES = 4  # of a class: two to know it by, two to see whether it is known
+MOST_CALIBRATION = 1000  # frames; more would only cost the device memory
+LONGEST_LABEL = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """How a bundle is made; the same pictures and options give the same bytes."""
+
+    dimension: int | None = None  # of the projection; by itself 64, or half of what model or pictures allow
+    k: int = 5
+    seed: int = 0  # which pictures become memory and which calibration
+    augment: int = 0  # further views of each picture, as `jitter` makes them
+    most_memory: int = 500  # samples, evenly over the classes
+    room: int = 250  # samples the device may add
+
+
+Labelled = tuple[
+    pictures.Pixels, str, str
+]  # a picture of any size, its class, its part: "", ref, memory, calibration
+Jitter = Callable[[pictures.Pixels, np.random.Generator], pictures.Pixels]
+
+
+class View(NamedTuple):
+    """One look at one picture."""
+
+    embedding: Floats
+    label: str
+    part: str
+    picture: int  # which picture it is a view of
+    turn: int  # 0 as it is, 1.. jittered
+
+
+def build_bundle(
+    labelled: Iterable[Labelled],
+    model: bytes,
+    options: BuildOptions | None = None,
+    *,
+    jitter: Jitter = pictures.jitter,
+    lineage: Mapping[str, int | str] | None = None,
+) -> Bundle:
+    """A checked bundle, ready to be run or written. Raises BundleBuildError and ModelError.
+
+    `lineage` are facts about the pictures' origin that the manifest should keep.
+    """
+    options = options or BuildOptions()
+    interpreter = Interpreter(model)
+    chance = np.random.default_rng(options.seed)
+    views, origin = _look(labelled, interpreter, options, jitter, chance)
+    _check_labels(views)
+    memory_views, calibration_views = _split(views, chance)
+    contents = _contents(model, interpreter, memory_views, calibration_views, options)
+    about = {
+        "runtime": interpreter.name,
+        "input": list(interpreter.input_shape),
+        "embedding": interpreter.dimension,
+        "dimension": contents.projection.dimension,
+        "distance": DISTANCE,
+        "k": options.k,
+        "classes": list(contents.classes),
+        "lineage": {
+            **(lineage or {}),
+            **asdict(options),
+            "pictures": origin,
+            "memory": dict(sorted(Counter(contents.reference.labels).items())),
+            "calibration": dict(sorted(Counter(contents.calibration.labels).items())),
+        },
+    }
+    return Bundle.of_bytes(archive.to_bytes(about, encoded(contents)), "just built")
+
+
+def _look(
+    labelled: Iterable[Labelled],
+    interpreter: Interpreter,
+    options: BuildOptions,
+    jitter: Jitter,
+    chance: np.random.Generator,
+) -> tuple[list[View], str]:
+    """All views of all pictures, and a digest of what was looked at."""
+    views: list[View] = []
+    seen = hashlib.sha256()
+    height, width, channels = interpreter.input_shape
+    for number, (pixels, label, part) in enumerate(labelled):
+        plain = pictures.fit(pixels, height, width, channels)
+        seen.update(f"{label}\n{part}\n{hashlib.sha256(plain.tobytes()).hexdigest()}\n".encode())
+        for turn in range(1 + options.augment):
+            shown = plain if turn == 0 else pictures.fit(jitter(pixels, chance), height, width, channels)
+            views.append(View(interpreter.embed(shown).copy(), label, part, number, turn))
+    return views, seen.hexdigest()
+
+
+def _check_labels(views: list[View]) -> None:
+    counts = Counter(view.label for view in views if view.turn == 0)
+    if not counts:
+        raise BundleBuildError("there are no pictures to make a bundle of")
+    if len(counts) == 1:
+        raise BundleBuildError(f"all pictures show {next(iter(counts))!r}; at least two classes can be told apart")
+    for label, count in sorted(counts.items()):
+        if not label or len(label) > LONGEST_LABEL or label == UNKNOWN or label.startswith(PROVISIONAL):
+            raise BundleBuildError(f"{label!r} cannot be the name of a class")
+        if count < FEWEST_PICTURES:
+            raise BundleBuildError(f"there are {count} pictures of {label!r}; at least {FEWEST_PICTURES} are needed")
+
+
+def _split(views: list[View], chance: np.random.Generator) -> tuple[list[View], list[View]]:
+    """Views for the memory and for calibration, plain ones first; all views of a picture go the same way."""
+    part_of: dict[int, str] = {}
+    for label in sorted({view.label for view in views}):
+        plain = [view for view in views if view.label == label and view.turn == 0]
+        free = [view.picture for view in plain if view.part in ("", "ref")]
+        remember = round(MEMORY_SHARE * len(free))
+        shuffled = [free[i] for i in chance.permutation(len(free)).tolist()]
+        part_of |= {picture: "memory" if i < remember else "calibration" for i, picture in enumerate(shuffled)}
+        part_of |= {view.picture: view.part for view in plain if view.part in ("memory", "calibration")}
+        for part in ("memory", "calibration"):
+            if not any(part_of.get(view.picture) == part for view in plain):
+                raise BundleBuildError(f"no picture of {label!r} is left for the {part}")
+    order = {picture: place for place, picture in enumerate(part_of)}
+    ranked = sorted((view for view in views if view.picture in part_of), key=lambda v: (v.turn, order[v.picture]))
+    memory = [view for view in ranked if part_of[view.picture] == "memory"]
+    return memory, [view for view in ranked if part_of[view.picture] == "calibration"]
+
+
+def _contents(
+    model: bytes, interpreter: Interpreter, memory: list[View], calibration: list[View], options: BuildOptions
+) -> Contents:
+    projection = Projection.fit(
+        np.stack([view.embedding for view in memory]), _dimension(interpreter, memory, options)
+    )
+    remembered = _evenly(memory, options.most_memory)
+    values, _ = _projected(projection, remembered)
+    reference = Reference(values, tuple(view.label for view in remembered))
+    if len(reference.labels) < options.k:
+        raise BundleBuildError(
+            f"the memory has {len(reference.labels)} samples, fewer than the {options.k} that vote"
+        )
+    usual = _evenly(calibration, MOST_CALIBRATION)
+    frames = Calibration(*_projected(projection, usual), tuple(view.label for view in usual))
+    settings = Settings(k=options.k, capacity=len(reference.labels) + options.room)
+    return Contents(
+        model=model,
+        classes=tuple(sorted({view.label for view in memory})),
+        projection=projection,
+        reference=reference,
+        calibration=frames,
+        statistics=_statistics(reference, frames, settings),
+        settings=settings,
+    )
+
+
+def _statistics(reference: Reference, calibration: Calibration, settings: Settings) -> Statistics:
+    return measure(Memory(reference.values, reference.labels, settings.capacity, settings.k), calibration)
+
+
+def _dimension(interpreter: Interpreter, memory: list[View], options: BuildOptions) -> int:
+    """Smaller than what the model gives, or nothing would be left unexplained."""
+    most = min(interpreter.dimension, len(memory)) - 1
+    if options.dimension is None:
+        return min(USUAL_DIMENSION, max(1, most // 2))
+    if not 1 <= options.dimension <= most:
+        raise BundleBuildError(
+            f"a projection to {options.dimension} dimensions is not possible: the model gives"
+            f" {interpreter.dimension} numbers and the memory has {len(memory)} views, so 1 to {most} are"
+        )
+    return options.dimension
+
+
+def _evenly(views: list[View], most: int) -> list[View]:
+    """At most so many views, the same number of each class, the first ones of each."""
+    quota = max(1, most // len({view.label for view in views}))
+    taken: Counter[str] = Counter()
+    kept = []
+    for view in views:
+        taken[view.label] += 1
+        if taken[view.label] <= quota:
+            kept.append(view)
+    return kept
+
+
+def _projected(projection: Projection, views: list[View]) -> tuple[Floats, Floats]:
+    return projection.project_all(np.stack([view.embedding for view in views]))

@@ -1,0 +1,112 @@
+"""What a device runs. Loading one checks all of it; nothing is padded, cut or replaced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..algorithms.neighbours import Memory
+from ..errors import BundleError, ModelError
+from ..ports.interpreter import Interpreter
+from . import archive
+from .parts import Contents, decoded, encoded
+
+ENOUGH_CALIBRATION = 200  # frames; with fewer the thresholds of drift detection are uncertain
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A checked bundle with its model loaded."""
+
+    digest: str  # sha256 of the manifest, which holds the digests of all parts
+    manifest: dict[str, Any]
+    contents: Contents
+    interpreter: Interpreter
+    warnings: tuple[str, ...]  # sentences a person should read, though the bundle can be run
+
+    @classmethod
+    def load(cls, path: Path, threads: int = 1) -> Bundle:
+        """The bundle in a file, ready to run. Raises BundleError with the reason where it is refused."""
+        try:
+            if path.stat().st_size > archive.MOST_BYTES:
+                raise BundleError(str(path), f"it is larger than the {archive.MOST_BYTES} bytes a bundle may have")
+            data = path.read_bytes()
+        except OSError as error:
+            raise BundleError(str(path), f"it cannot be read: {error.strerror}") from None
+        return cls.of_bytes(data, str(path), threads)
+
+    @classmethod
+    def of_bytes(cls, data: bytes, where: str, threads: int = 1) -> Bundle:
+        """The bundle in the bytes of a file; `where` names it in errors. Raises BundleError."""
+        digest, manifest, parts = archive.read(data, where)
+        dimension, embedding = _size(manifest, "dimension", where), _size(manifest, "embedding", where)
+        contents = decoded(parts, dimension, embedding, where)
+        _check(contents, manifest, where)
+        try:
+            interpreter = Interpreter(contents.model, threads)
+        except ModelError as error:
+            raise BundleError(where, str(error)) from None
+        if interpreter.dimension != embedding or list(interpreter.input_shape) != manifest.get("input"):
+            raise BundleError(
+                where,
+                f"its model gives {interpreter.dimension} numbers for a picture of {interpreter.input_shape},"
+                f" its projection takes {embedding} for {manifest.get('input')}",
+            )
+        return cls(digest, manifest, contents, interpreter, _warnings(contents, manifest, interpreter))
+
+    def write(self, path: Path) -> None:
+        """Writes the file again, byte for byte. Raises BundleError."""
+        archive.write(path, self.manifest, encoded(self.contents))
+
+    def memory(self) -> Memory:
+        """A fresh memory that holds the reference samples."""
+        return memory_of(self.contents)
+
+    @property
+    def runtime(self) -> str:
+        return str(self.manifest["runtime"])
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the pictures that the model takes."""
+        return self.interpreter.input_shape
+
+
+def memory_of(contents: Contents) -> Memory:
+    reference, settings = contents.reference, contents.settings
+    return Memory(reference.values, reference.labels, settings.capacity, settings.k)
+
+
+def _size(manifest: dict[str, Any], key: str, where: str) -> int:
+    size = manifest.get(key)
+    if type(size) is not int or not 1 <= size <= 1 << 16:
+        raise BundleError(where, f"its manifest gives no usable {key}")
+    return size
+
+
+def _check(contents: Contents, manifest: dict[str, Any], where: str) -> None:
+    settings = contents.settings
+    if len(contents.reference.labels) < settings.k:
+        raise BundleError(where, f"its memory is smaller than the {settings.k} neighbours that vote")
+    said = {"classes": list(contents.classes), "k": settings.k, "distance": settings.distance}
+    for key, value in said.items():
+        if manifest.get(key) != value:
+            raise BundleError(where, f"its manifest and its parts disagree about {key}")
+    if type(manifest.get("runtime")) is not str:
+        raise BundleError(where, "its manifest does not say which runtime it was made with")
+
+
+def _warnings(contents: Contents, manifest: dict[str, Any], interpreter: Interpreter) -> tuple[str, ...]:
+    found = []
+    if manifest["runtime"] != interpreter.name:
+        found.append(
+            f"the bundle was made with {manifest['runtime']} and runs on {interpreter.name}: the features may differ"
+            " slightly, so build it again on this runtime if drift is reported where there is none"
+        )
+    if len(contents.calibration.labels) < ENOUGH_CALIBRATION:
+        found.append(
+            f"the bundle was calibrated on {len(contents.calibration.labels)} frames; with fewer than"
+            f" {ENOUGH_CALIBRATION} drift may be reported late or for nothing"
+        )
+    return tuple(found)

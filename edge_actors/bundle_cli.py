@@ -1,0 +1,173 @@
+"""`tinyml bundle`: builds a bundle from labelled pictures, shows what is in one, verifies one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import pictures
+from .algorithms.calibration import measure
+from .bundle import Bundle
+from .bundle.build import BuildOptions, Labelled, build_bundle
+from .bundle.bundle import memory_of
+from .bundle.folder import PARTS, Listed, listed
+from .errors import BundleBuildError, BundleError, PictureError
+from .ports.interpreter import Interpreter
+
+BUILD = f"""Makes a bundle, the one file a device runs, of labelled pictures and a feature extractor.
+
+Pictures are DIR/<class>/*.jpg or *.png, or what labels.csv in DIR or beside it lists: columns file (below DIR),
+class, and part, which says what a picture may be used for:
+{chr(10).join(f"  {part or '(empty)':<12} {use}" for part, use in PARTS.items())}
+
+The model is a .tflite file that takes one picture (uint8 or int8) and gives one vector, such as a classifier
+without its last layer. Of each class 55 % of the pictures become the memory that votes, the rest calibrates what
+is usual, so 200 pictures or more in all make drift detection dependable."""
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="tinyml bundle", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_build(commands.add_parser("build", help="make a bundle", description=BUILD, formatter_class=_Formatter))
+    show = commands.add_parser("show", help="print what a bundle holds", description="Prints what a bundle holds.")
+    show.add_argument("bundle", type=Path)
+    show.add_argument("--json", action="store_true", help="print the manifest and the statistics as JSON")
+    show.set_defaults(run=_show)
+    verify = commands.add_parser(
+        "verify",
+        help="check a bundle as a device would",
+        description="Checks digests, sizes and numbers, loads the model, and measures the statistics again.",
+    )
+    verify.add_argument("bundle", type=Path)
+    verify.set_defaults(run=_verify)
+    arguments = parser.parse_args(argv)
+    run: Any = arguments.run
+    return int(run(arguments))
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    pass
+
+
+def _add_build(parser: argparse.ArgumentParser) -> None:
+    usual = BuildOptions()
+    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder with the pictures")
+    parser.add_argument("--model", type=Path, required=True, metavar="FILE", help="feature extractor, .tflite")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="X.bundle", help="file to write")
+    parser.add_argument("--labels", type=Path, metavar="CSV", help="table of the pictures; default DIR/labels.csv")
+    parser.add_argument("--classes", default="", metavar="A,B", help="use these classes only")
+    parser.add_argument("--exclude", default="", metavar="C", help="leave these classes out")
+    parser.add_argument(
+        "--dimension", type=int, metavar="N", help="numbers a frame is reduced to; default 64 or half the embedding"
+    )
+    parser.add_argument(
+        "--k", type=int, default=usual.k, metavar="N", help=f"neighbours that vote; default {usual.k}"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=usual.seed, metavar="N", help="which pictures go where; default 0"
+    )
+    parser.add_argument(
+        "--augment", type=int, default=usual.augment, metavar="N", help="further jittered views a picture; default 0"
+    )
+    parser.set_defaults(run=_build)
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    try:
+        model = arguments.model.read_bytes()
+    except OSError as error:
+        raise BundleBuildError(f"the model {arguments.model} cannot be read: {error.strerror}") from None
+    found = listed(arguments.images, arguments.labels, _names(arguments.classes), _names(arguments.exclude))
+    if not 1 <= arguments.k <= 100 or arguments.augment < 0 or arguments.seed < 0:
+        raise BundleBuildError("--k has to be 1 to 100, --augment and --seed 0 or more")
+    options = BuildOptions(
+        dimension=arguments.dimension, k=arguments.k, seed=arguments.seed, augment=arguments.augment
+    )
+    reader = _Reader(found, Interpreter(model).input_shape)
+    bundle = build_bundle(reader.pictures(), model, options, lineage={"listed": len(found)})
+    bundle.write(arguments.output)
+    if reader.skipped:
+        print(f"{reader.skipped} pictures could not be read and were left out", file=sys.stderr)
+    for warning in bundle.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    accuracy = bundle.contents.statistics.accuracy
+    print(f"{arguments.output}: {bundle.digest[:12]}, {accuracy:.1%} of the calibration frames recognised")
+    return 0
+
+
+class _Reader:
+    """Reads pictures one by one, tells how far it is, and leaves out what is no picture."""
+
+    def __init__(self, found: Sequence[Listed], shape: tuple[int, int, int]) -> None:
+        self.found, self.shape = found, shape
+        self.skipped = 0
+
+    def pictures(self) -> Iterator[Labelled]:
+        for number, one in enumerate(self.found, start=1):
+            try:
+                pixels = pictures.load(one.path, *self.shape)
+            except PictureError as error:
+                self.skipped += 1
+                _progress("")
+                print(f"left out: {error}", file=sys.stderr)
+                continue
+            _progress(f"{number} of {len(self.found)} pictures, {one.label}")
+            yield pixels, one.label, one.part
+        _progress("")
+
+
+def _progress(text: str) -> None:
+    """One line that is written over, on a terminal only."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    bundle = Bundle.load(arguments.bundle)
+    statistics = bundle.contents.statistics
+    if arguments.json:
+        numbers = {"accuracy": statistics.accuracy, "nearest": statistics.nearest}
+        about = {**bundle.manifest, "digest": bundle.digest, "statistics": numbers, "warnings": list(bundle.warnings)}
+        print(json.dumps(about, indent=2, ensure_ascii=False))
+        return 0
+    manifest, lineage = bundle.manifest, bundle.manifest.get("lineage", {})
+    height, width, channels = bundle.input_shape
+    rows = {
+        "digest": bundle.digest,
+        "made with": bundle.runtime,
+        "pictures": f"{width} x {height}, {'grey' if channels == 1 else 'colour'}",
+        "projection": f"{manifest['embedding']} -> {manifest['dimension']} numbers",
+        "vote": f"{manifest['k']} neighbours, {manifest['distance']}",
+        "memory": f"{len(bundle.contents.reference.labels)} samples, room for {bundle.contents.settings.capacity}",
+        "calibration": f"{len(bundle.contents.calibration.labels)} frames, {statistics.accuracy:.1%} recognised",
+        "usual distance": f"{statistics.nearest:.3g} to the nearest sample",
+        "pictures' digest": str(lineage.get("pictures", "not told")),
+    }
+    print("\n".join(f"{name:<17}{value}" for name, value in rows.items()))
+    print("\nclass                    memory  calibration")
+    for label in bundle.contents.classes:
+        counts = (bundle.contents.reference.labels.count(label), bundle.contents.calibration.labels.count(label))
+        print(f"{label:<23}{counts[0]:>8}{counts[1]:>13}")
+    for warning in bundle.warnings:
+        print(f"\nnote: {warning}")
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    bundle = Bundle.load(arguments.bundle)
+    again = measure(memory_of(bundle.contents), bundle.contents.calibration)
+    said = bundle.contents.statistics
+    if abs(again.accuracy - said.accuracy) > 0.005 or abs(again.nearest - said.nearest) > 1e-3 * said.nearest:
+        raise BundleError(str(arguments.bundle), "its statistics are not those of its calibration frames")
+    for warning in bundle.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    print(f"{arguments.bundle}: sound, {bundle.digest}")
+    return 0
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -1,0 +1,170 @@
+"""Hears what a frame resembles; says how strange it is, when the stream drifts and when it is back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from broker.messages import DriftCleared, DriftContinued, DriftDetected, Neighbours, SampleQuarantined, Scored
+
+from .algorithms.detector import Detector, Observation
+from .algorithms.recovery import Recovery
+from .algorithms.scene_gate import SceneGate
+from .algorithms.scores import ClassScores, Commissioning, signals
+from .arrays import floats
+from .runtime.actor import Actor
+
+WORST = 10.0  # severities are capped
+MOST_SAMPLES_TOLD = 256  # ids that one message carries; further ones come with the next
+
+Inbox = Neighbours | SampleQuarantined
+Outbox = Scored | DriftDetected | DriftContinued | DriftCleared
+
+
+class DriftMonitor(Actor[Inbox, Outbox]):
+    """An alarm of the detector begins an episode, named by its frame; the recovery rule ends it.
+
+    In the first `commissioning` frames no alarm is raised, and each class's usual score on this stream is learned.
+    """
+
+    def __init__(
+        self,
+        scores: ClassScores,
+        gate: SceneGate,
+        detector: Detector,
+        recovery: Recovery,
+        *,
+        commissioning: int = 500,
+        continue_every: int = 200,
+    ) -> None:
+        self.scores, self.gate, self.detector, self.recovery = scores, gate, detector, recovery
+        self.commissioning, self.continue_every = commissioning, continue_every
+        self.settling = Commissioning()
+        self.frames = 0  # ever
+        self.episode = ""
+        self.episode_frames = 0
+        self._samples: list[str] = []  # quarantined since the last message of the episode
+        self._scene = ("", 0.0)  # label and score of the scene so far
+
+    def receive(self, message: Inbox) -> Iterator[Outbox]:
+        if isinstance(message, SampleQuarantined):
+            if message.episode == self.episode and len(self._samples) < MOST_SAMPLES_TOLD:
+                self._samples.append(message.sample)
+            return
+        seen = self._observe(message)
+        self.frames += 1
+        if self.frames <= self.commissioning:
+            self._commission(seen)
+        elif self.episode:
+            yield from self._in_drift(message, seen)
+        else:
+            yield from self._at_rest(message, seen)
+        yield Scored(
+            at=message.at,
+            frame=message.frame,
+            label=message.label,
+            confidence=message.confidence,
+            distances=message.distances,
+            labels=message.labels,
+            values=message.values,
+            score=seen.score,
+            scene=seen.opened,
+            in_drift=bool(self.episode),
+            episode=self.episode,
+        )
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "scores": self.scores.state(),
+            "gate": self.gate.state(),
+            "detector": {self.detector.name: self.detector.state()},
+            "recovery": self.recovery.state(),
+            "settling": self.settling.state(),
+            "frames": self.frames,
+            "episode": self.episode,
+            "episode_frames": self.episode_frames,
+            "samples": list(self._samples),
+            "scene": list(self._scene),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.scores.restore(state["scores"])
+        self.gate.restore(state["gate"])
+        if self.detector.name in state["detector"]:  # another one begins afresh
+            self.detector.restore(state["detector"][self.detector.name])
+        self.recovery.restore(state["recovery"])
+        self.settling.restore(state["settling"])
+        self.frames, self.episode = state["frames"], state["episode"]
+        self.episode_frames, self._samples = state["episode_frames"], list(state["samples"])
+        self._scene = (state["scene"][0], state["scene"][1])
+
+    def _observe(self, message: Neighbours) -> Observation:
+        values, distances = floats(message.values), message.distances.numbers()
+        shown = signals(message.residual, message.label, message.labels, distances, message.rival)
+        opened = self.gate.opens(values)
+        if opened:
+            self.scores.learn(message.label, shown)
+        score = self.scores.score(message.label, shown)
+        scene_score = self.gate.mean(score, opened)
+        return Observation(message.label, message.confidence, distances, values, score, scene_score, opened)
+
+    def _commission(self, seen: Observation) -> None:
+        """Learns what is usual here, a scene at a time, and begins to watch when that is done."""
+        label, score = self._scene
+        if label and (seen.opened or self.frames == self.commissioning):
+            self.settling.add(label, score)
+        self._scene = (seen.label if seen.opened else label, seen.scene_score)
+        if self.frames == self.commissioning:
+            self.scores.offsets = self.settling.offsets()
+
+    def _at_rest(self, message: Neighbours, seen: Observation) -> Iterator[Outbox]:
+        statistic = self.detector.update(seen)
+        self.recovery.watch(seen.scene_score, seen.opened)
+        if statistic > self.detector.threshold:
+            self.episode, self.episode_frames, self._samples = message.frame, 0, []
+            self.recovery.begin(self.detector.onset())
+            yield DriftDetected(
+                at=message.at,
+                episode=self.episode,
+                frame=message.frame,
+                detector=self.detector.name,
+                drift_type=self.detector.watches,
+                statistic=statistic,
+                threshold=self.detector.threshold,
+                severity=self._severity(statistic),
+                frames=self.frames - self.commissioning,
+            )
+
+    def _in_drift(self, message: Neighbours, seen: Observation) -> Iterator[Outbox]:
+        self.episode_frames += 1
+        statistic = self.detector.update(seen)
+        recovered = self.recovery.update(seen.scene_score, seen.opened)
+        if recovered > self.recovery.threshold:
+            yield DriftCleared(
+                at=message.at,
+                episode=self.episode,
+                frame=message.frame,
+                detector=self.detector.name,
+                statistic=recovered,
+                threshold=self.recovery.threshold,
+                frames=self.episode_frames,
+                reason="the stream looks as calibrated again",
+            )
+            self.episode, self._samples = "", []
+            self.detector.reset()
+        elif self.episode_frames % self.continue_every == 0:
+            yield DriftContinued(
+                at=message.at,
+                episode=self.episode,
+                frame=message.frame,
+                detector=self.detector.name,
+                statistic=statistic,
+                threshold=self.detector.threshold,
+                severity=self._severity(statistic),
+                frames=self.episode_frames,
+                samples=tuple(self._samples),
+            )
+            self._samples = []
+
+    def _severity(self, statistic: float) -> float:
+        return min(statistic / self.detector.threshold, WORST)
