@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from broker.messages import (
     AdaptationDecided,
     DeadLetter,
@@ -31,7 +33,26 @@ from broker.messages import (
     Vitals,
 )
 
+from .adapter import Adapter
+from .algorithms.cusum import SceneCusum
+from .algorithms.recovery import Recovery
+from .algorithms.scene_gate import SceneGate
+from .bundle import Bundle
+from .drift_monitor import DriftMonitor
+from .extractor import Extractor
+from .health import Health
+from .knn import Knn
+from .ports.outbox import Outbox
+from .quarantine import Quarantine
+from .recorder import Recorder
+from .runtime.actor import Actor
 from .runtime.door import Door
+from .runtime.seat import Factory
+from .settings import EdgeSettings
+from .state_manager import StateManager
+from .uplink import Uplink
+
+NEW_SCENE = 0.9  # of the usual distance to the nearest sample: a frame that moved farther shows another scene
 
 # What may come in, in the order in which waiting messages are taken.
 DOORS: dict[type[Message], Door] = {
@@ -70,3 +91,46 @@ ROUTES: dict[type[Message], tuple[str, ...]] = {
     LogRecord: ("uplink",),
     DeadLetter: ("uplink",),
 }
+
+ACTORS: dict[str, type[Actor[Any, Any]]] = {
+    "uplink": Uplink,
+    "extractor": Extractor,
+    "knn": Knn,
+    "drift_monitor": DriftMonitor,
+    "quarantine": Quarantine,
+    "adapter": Adapter,
+    "recorder": Recorder,
+    "health": Health,
+    "state_manager": StateManager,
+}
+
+
+def build(settings: EdgeSettings, bundle: Bundle, outbox: Outbox) -> dict[str, Factory]:
+    """How to make each actor of a device; made again after a failure, an actor begins as fresh as the first time."""
+    contents, statistics = bundle.contents, bundle.contents.statistics
+    dimension, k = contents.projection.dimension, contents.settings.k
+    usual_distance = statistics.nearest
+    return {
+        "uplink": lambda: Uplink(settings.device, outbox),
+        "extractor": lambda: Extractor(bundle.interpreter, contents.projection),
+        "knn": lambda: Knn(bundle.memory(), contents.calibration, bundle.digest),
+        "drift_monitor": lambda: DriftMonitor(
+            statistics.scores(),
+            SceneGate(NEW_SCENE * usual_distance),
+            SceneCusum(settings.false_alarm_scenes),
+            Recovery(statistics.usual),
+            commissioning=settings.commissioning_frames,
+        ),
+        "quarantine": lambda: Quarantine(
+            bundle=bundle.digest,
+            dimension=dimension,
+            k=k,
+            usual_distance=usual_distance,
+            privacy=settings.privacy,
+            limit=settings.quarantine_size,
+        ),
+        "adapter": lambda: Adapter(dimension, k),
+        "recorder": lambda: Recorder(settings.report_s, settings.predictions == "each"),
+        "health": lambda: Health(settings.report_s),
+        "state_manager": lambda: StateManager(outbox.boot, settings.snapshot_interval_s, settings.snapshot_quiet_s),
+    }
