@@ -65,15 +65,20 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> MlflowRegistry:
 
 
 @pytest.fixture
-def fleet(database_url: str, tmp_path: Path) -> Iterator[Fleet]:
-    fleet = Fleet(database_url, Folder(tmp_path / "objects"))
+def objects(tmp_path: Path) -> Folder:
+    return Folder(tmp_path / "objects")
+
+
+@pytest.fixture
+def fleet(database_url: str, objects: Folder) -> Iterator[Fleet]:
+    fleet = Fleet(database_url, objects)
     yield fleet
     fleet.close()
 
 
 @pytest.fixture
-def stores(database_url: str, tmp_path: Path, registry: MlflowRegistry) -> Stores:
-    return Stores(Database(database_url, patience_s=3.0), Folder(tmp_path / "objects"), registry)
+def stores(database_url: str, objects: Folder, registry: MlflowRegistry) -> Stores:
+    return Stores(Database(database_url, patience_s=3.0), objects, registry)
 
 
 @pytest.fixture
@@ -107,21 +112,22 @@ def api(stores: Stores, link: Link) -> Iterator[Api]:
         yield api
 
 
-@pytest.fixture
-def offline_api(stores: Stores) -> Iterator[Api]:
-    """An API whose broker is away for good."""
-    with Api(stores, hasty_link(1)) as api:
-        yield api
+# ---- one API for all tests of a module: its broker is away, its tables are emptied for each test ----------------
 
 
 @pytest.fixture(scope="module")
-def refusing_api(
-    module_database_url: str, registry: MlflowRegistry, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Api]:
-    """An API for the many requests that change nothing: one for all of a module's tests."""
-    objects = Folder(tmp_path_factory.mktemp("objects"))
-    fleet = Fleet(module_database_url, objects)
-    fleet.quarantines("pi-1", "s1")
-    with Api(Stores(Database(module_database_url), objects, registry), hasty_link(1)) as api:
+def module_objects(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    return Folder(tmp_path_factory.mktemp("objects"))
+
+
+@pytest.fixture(scope="module")
+def offline_api(module_database_url: str, module_objects: Folder, registry: MlflowRegistry) -> Iterator[Api]:
+    with Api(Stores(Database(module_database_url), module_objects, registry), hasty_link(1)) as api:
         yield api
-    fleet.close()
+
+
+@pytest.fixture
+def emptied_database_url(module_database_url: str) -> str:
+    with psycopg.connect(module_database_url, autocommit=True) as connection:
+        connection.execute("TRUNCATE device, drift_event, sample, adaptation, label, label_ack")
+    return module_database_url

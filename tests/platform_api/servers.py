@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from broker import codec
 from broker.messages import LabelAssigned
 from platform_api.app import create_app
 from platform_api.broker_link import Link
+from platform_api.cli import listen
 from platform_api.stores import Stores
 from tests.support import wait_until
 
@@ -31,7 +31,7 @@ class Api:
 
     def __init__(self, stores: Stores, link: Link, token: str = "") -> None:
         self.app = create_app(stores, link, token)
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = listen("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(
             uvicorn.Config(self.app, log_config=None, ws="none", timeout_graceful_shutdown=2)

@@ -97,6 +97,21 @@ def test_a_label_is_taken_back_by_a_new_revision(api: Api, fleet: Fleet, device:
     assert (device.labels()[TOPIC].verdict, device.labels()[TOPIC].revision) == ("retract", 2)
 
 
+def test_an_answer_that_came_while_the_api_was_off_clears_the_topic(
+    stores: Stores, link: Link, fleet: Fleet, device: Onlooker
+) -> None:
+    fleet.quarantines("pi-1", "s1", "s2")
+    with Api(stores, link) as api:
+        for sample in ("s1", "s2"):
+            api.label("pi-1", sample)
+            wait_published(api, "pi-1", sample)
+    fleet.acknowledges("pi-1", "s1", 1)
+    with Api(stores, link) as api:
+        wait_until(lambda: api.current("pi-1", "s1")["cleared_at"])
+        assert list(device.holds()) == ["tinyml/pi-1/label/s2"]
+    assert len(device.heard) == 3, "two labels and one clearing"
+
+
 def test_at_most_so_many_labels_of_a_device_are_on_the_broker(
     stores: Stores, link: Link, fleet: Fleet, device: Onlooker
 ) -> None:

@@ -9,6 +9,7 @@ import httpx
 import psycopg
 import pytest
 
+from ingest.stores.objects import Folder
 from platform_api.access import MAX_BODY
 from platform_api.stores import Stores
 from tests.platform_api.conftest import hasty_link
@@ -16,6 +17,16 @@ from tests.platform_api.fleet import FEATURES, Fleet
 from tests.platform_api.servers import Api
 
 GOOD = {"device": "pi-1", "sample": "s1", "verdict": "is", "label": "pear", "by": "ada"}
+
+
+@pytest.fixture
+def database_url(emptied_database_url: str) -> str:
+    return emptied_database_url
+
+
+@pytest.fixture
+def objects(module_objects: Folder) -> Folder:
+    return module_objects
 
 
 @pytest.fixture
@@ -122,12 +133,10 @@ def test_many_at_once_get_a_revision_each_and_one_key_gets_one(api: Api) -> None
         ({"colour": "red"}, "body.colour"),
     ],
 )
-def test_a_label_that_makes_no_sense_is_refused_with_the_place(
-    refusing_api: Api, change: dict[str, Any], where: str
-) -> None:
-    problem = assert_problem(refusing_api.client.post("/labels", json={**GOOD, **change}), 422, "invalid-request")
+def test_a_label_that_makes_no_sense_is_refused_with_the_place(api: Api, change: dict[str, Any], where: str) -> None:
+    problem = assert_problem(api.client.post("/labels", json={**GOOD, **change}), 422, "invalid-request")
     assert where in [fault["at"] for fault in problem["errors"]]
-    assert refusing_api.get("/labels")["items"] == []
+    assert api.get("/labels")["items"] == []
 
 
 @pytest.mark.parametrize(
@@ -145,8 +154,8 @@ def test_a_label_that_makes_no_sense_is_refused_with_the_place(
         b'{"label": NaN}',
     ],
 )
-def test_a_body_that_is_no_label_is_refused(refusing_api: Api, body: bytes) -> None:
-    answer = refusing_api.client.post("/labels", content=body, headers={"Content-Type": "application/json"})
+def test_a_body_that_is_no_label_is_refused(api: Api, body: bytes) -> None:
+    answer = api.client.post("/labels", content=body, headers={"Content-Type": "application/json"})
     assert 400 <= answer.status_code < 500
     assert answer.headers["content-type"] == "application/problem+json"
 

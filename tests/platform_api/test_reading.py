@@ -11,6 +11,7 @@ import pytest
 from ingest.consumers.samples import picture_key
 from ingest.embedded import Postgres
 from ingest.stores.models import MlflowRegistry
+from ingest.stores.objects import Folder
 from platform_api.database import Database
 from platform_api.stores import Stores
 from tests.platform_api.conftest import hasty_link
@@ -21,7 +22,17 @@ from tests.support import wait_until
 
 
 @pytest.fixture
-def api(offline_api: Api) -> Api:
+def database_url(emptied_database_url: str) -> str:
+    return emptied_database_url
+
+
+@pytest.fixture
+def objects(module_objects: Folder) -> Folder:
+    return module_objects
+
+
+@pytest.fixture
+def api(offline_api: Api, database_url: str) -> Api:
     return offline_api
 
 
@@ -176,10 +187,10 @@ def test_when_all_connections_are_busy_a_request_is_told_so(stores: Stores, data
         assert api.client.get("/devices").status_code == 200
 
 
-def test_the_root_leads_to_the_documentation(refusing_api: Api) -> None:
-    answer = refusing_api.client.get("/")
+def test_the_root_leads_to_the_documentation(api: Api) -> None:
+    answer = api.client.get("/")
     assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
-    assert refusing_api.client.get("/docs").status_code == 200
+    assert api.client.get("/docs").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -212,12 +223,12 @@ def test_the_root_leads_to_the_documentation(refusing_api: Api) -> None:
         "/devices/-",
     ],
 )
-def test_a_question_that_makes_no_sense_is_refused(refusing_api: Api, path: str) -> None:
-    assert_problem(refusing_api.client.get(path), 422, "invalid-request")
+def test_a_question_that_makes_no_sense_is_refused(api: Api, path: str) -> None:
+    assert_problem(api.client.get(path), 422, "invalid-request")
 
 
-def test_what_does_not_exist_is_told_in_the_same_form(refusing_api: Api) -> None:
-    assert_problem(refusing_api.client.get("/nothing"), 404, None)
-    answer = refusing_api.client.delete("/labels")
+def test_what_does_not_exist_is_told_in_the_same_form(api: Api) -> None:
+    assert_problem(api.client.get("/nothing"), 404, None)
+    answer = api.client.delete("/labels")
     assert_problem(answer, 405, None)
     assert answer.headers["allow"]
