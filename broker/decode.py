@@ -16,8 +16,9 @@ from . import codec, journal, topics
 from .describe import describe, describe_fields, plain
 from .errors import DecodeError, TopicError
 
-ABOUT = """Prints messages of this system: a file or a pipe of binary CBOR, one message or many (a journal, a recording,
-a directory of journal segments), or hexadecimal text, also in lines "topic hex" as mosquitto_sub writes them:
+ABOUT = """Prints messages of this system: a file or a pipe of binary CBOR, one message or many (a journal, a
+recording, a directory of journal segments), or hexadecimal text, also in lines "topic hex" as mosquitto_sub
+writes them:
 
   tinyml decode tests/recordings/porch.cborseq
   mosquitto_sub -t 'tinyml/#' -F '%t %x' | tinyml decode

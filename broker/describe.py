@@ -94,7 +94,7 @@ def _short(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (tuple, list)):
-        return "-".join(map(str, value)) if len(value) == 2 else f"{len(value)} elements"
+        return "-".join(map(str, dict.fromkeys(value))) if len(value) == 2 else f"{len(value)} elements"
     text = str(value)
     text = text if text.isprintable() else repr(text)
     return (text[:TEXT] + "..." if len(text) > TEXT else text) or "-"

@@ -1,0 +1,50 @@
+"""acl.conf: who may read and write what at Mosquitto, rendered from the table of topics."""
+
+from __future__ import annotations
+
+from .topics import DEAD, INGEST_STATE, ROOT, TOPICS
+
+HEAD = """# Who may do what. Rendered from broker/topics.py by `tinyml contract render`; do not edit.
+#
+# A device's user name is its device id, and %u keeps it in its own topics. The other users begin with an underscore,
+# which no device id can. Everything that is not named here is denied.
+"""
+
+
+def access_list() -> str:
+    """The whole file."""
+    up = [_levels(topic.path) for topic in TOPICS if topic.way == "up"]
+    down = [_levels(topic.path) for topic in TOPICS if topic.way == "down"]
+    device = [f"pattern write {ROOT}/%u/{path}" for path in up]
+    device += [f"pattern read {ROOT}/%u/{path}" for path in down]
+    device += [f"pattern read {ROOT}/{INGEST_STATE}"]
+    ingest = [f"topic read {ROOT}/+/{path}" for path in up]
+    ingest += [
+        f"topic write {ROOT}/+/stored",
+        f"topic readwrite {ROOT}/{INGEST_STATE}",
+        f"topic write {ROOT}/{DEAD}/+",
+    ]
+    api = [f"topic readwrite {ROOT}/+/{path}" for path in down if path != "stored"]
+    api += [f"topic read {ROOT}/+/{path}" for path in up] + [f"topic read {ROOT}/{INGEST_STATE}"]
+    return "\n".join(
+        [
+            HEAD,
+            *_section("every device: up its own topics, down what is addressed to it", device),
+            *_section(
+                "ingest workers: all that comes up; what is stored; whether they listen", ["user _ingest", *ingest]
+            ),
+            *_section(
+                "the platform API: what people want of a device, read again to reconcile; live views",
+                ["user _api", *api],
+            ),
+            *_section("people and programs that only watch", ["user _viewer", f"topic read {ROOT}/#"]),
+        ]
+    )
+
+
+def _levels(path: str) -> str:
+    return path.replace("<sample>", "+")
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return [f"# {title}", *lines, ""]
