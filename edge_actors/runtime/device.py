@@ -71,8 +71,14 @@ class Device:
         self._crew.resume(states)
 
     def start_from(self, snapshot: Snapshot) -> None:
-        """Goes on from what an earlier process left on disk. Raises RestoreError."""
-        self.resume(at=snapshot.at, applied=snapshot.applied, states=snapshot.states)
+        """Goes on from what an earlier process left on disk. Raises RestoreError.
+
+        What another bundle learned means nothing to this one: of that only the message time is taken over.
+        """
+        fits = snapshot.bundle == self.identity.bundle
+        if not fits:
+            log.warning("the last snapshot belongs to the bundle %.12s: starting as delivered", snapshot.bundle)
+        self.resume(at=snapshot.at, applied=snapshot.applied, states=snapshot.states if fits else {})
         self._crew.restarted()
 
     def run(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Never
 
 import pytest
@@ -176,6 +177,17 @@ def test_goes_on_from_a_snapshot() -> None:
     assert (second.device.now, second.device.applied) == (8.0, 5)
     assert [said.at for said in second.sent.of(Predictions)] == [7.0, 8.0]
     assert second.sent.of(Predictions)[0].seconds == pytest.approx((1 + 2 + 3) / 7)
+
+
+def test_what_another_bundle_learned_is_not_taken_over_but_time_goes_on() -> None:
+    first, second = Rig(), Rig()
+    first.admit(Tick(at=5.0), frame(at=6.0))
+    first.device.stop()
+    first.device.run()
+    second.device.start_from(replace(first.saved.snapshots[0], bundle="c" * 64))
+    second.admit(frame(at=1.0))
+    (said,) = second.sent.of(Predictions)
+    assert (said.at, said.seconds) == (6.0, 1 / 7)
 
 
 def test_tells_how_long_each_actor_takes_and_a_whole_frame() -> None:

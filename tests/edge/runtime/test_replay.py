@@ -119,11 +119,11 @@ def test_says_how_much_was_played(tmp_path: Path) -> None:
 def test_goes_on_from_a_snapshot_and_records_that(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     states = {"counter": {"seen": 41, "spoiled": None}, "teller": {"total": 7.25, "labels": ["owl"]}}
-    rig.device.start_from(Snapshot(at=100.0, applied=5, states=states))
+    rig.device.start_from(Snapshot(at=100.0, bundle="b" * 64, applied=5, states=states))
     rig.admit(frame(at=3.0), frame("deep", at=4.0), frame(at=5.0))
     assert rig.recording is not None
     rig.recording.close()
-    assert rig.sent.of(Predictions)[0].at == 100.0
+    assert rig.sent.of(Predictions)[0] == Predictions(at=100.0, seconds=7.25 + 6, frames=2, labels=("owl", "fine"))
     assert replay(read(tmp_path), again).difference is None
 
 
