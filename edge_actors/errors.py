@@ -47,6 +47,14 @@ class SpoolTooNewError(EdgeError):
         self.found, self.known = found, known
 
 
+class RecordTooLargeError(EdgeError):
+    """A message is larger than anybody would take it."""
+
+    def __init__(self, kind: str, size: int, limit: int) -> None:
+        super().__init__(f"a {kind} of {size} bytes is larger than the {limit} that may leave a device")
+        self.kind, self.size, self.limit = kind, size, limit
+
+
 class CameraError(EdgeError):
     """A picture source cannot be opened or has failed."""
 

@@ -21,6 +21,7 @@ from broker.messages import (
     Tick,
 )
 
+from .errors import RecordTooLargeError
 from .ports.outbox import Outbox
 from .runtime.actor import Actor
 
@@ -73,5 +74,7 @@ class Uplink(Actor[Inbox, Never]):
             mono_us=round(message.at * 1e6),
             clock=self.tick.clock,
         )
-        record = codec.encode(message, header)  # a message that cannot be encoded uses up no number
+        record = codec.encode(message, header)  # a message that cannot leave uses up no number
+        if len(record) > codec.MAX_BYTES:
+            raise RecordTooLargeError(type(message).__name__, len(record), codec.MAX_BYTES)
         self.outbox.append(header.seq, topics.rank_of(message), topics.path_of(message), record)

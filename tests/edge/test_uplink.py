@@ -16,6 +16,7 @@ from broker.messages import (
     Tick,
 )
 from broker.topics import Rank
+from edge_actors.errors import RecordTooLargeError
 from edge_actors.uplink import Uplink
 from edge_actors.wiring import ROUTES
 
@@ -88,6 +89,8 @@ def test_what_cannot_leave_uses_up_no_number() -> None:
         uplink.receive(LogRecord(text=object()))  # type: ignore[arg-type]
     with pytest.raises(TopicError):
         uplink.receive(SampleQuarantined(sample="not/an id"))
+    with pytest.raises(RecordTooLargeError, match=r"a LogRecord of 10\d{5} bytes is larger than"):
+        uplink.receive(LogRecord(text="x" * (1 << 20)))
     uplink.receive(LogRecord())
     assert [seq for seq, *_ in sent.records] == [1]
 

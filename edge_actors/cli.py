@@ -1,0 +1,92 @@
+"""`tinyml edge`: runs a device."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import time
+from collections.abc import Sequence
+
+from broker.settings import add_arguments, from_arguments
+
+from .process import EdgeProcess
+from .settings import PREFIX, EdgeSettings
+
+ABOUT = """Runs a device: takes pictures from a camera, recognises them with what its bundle knows, notices drift,
+keeps samples of it for a person, and learns from the labels that come back. It works without a link; what it has to
+say waits on disk until the server has stored it.
+
+  tinyml edge run --bundle digits.bundle --device bench-1 --camera pictures/ --broker mqtt://127.0.0.1:1883
+
+Ctrl-C or SIGTERM stops it cleanly, and the next start goes on where it stopped. Settings come from flags, from the
+environment, and from a file, in this order."""
+
+STATUS_S = 5.0
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="tinyml edge", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser(
+        "run", help="run a device", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(run, EdgeSettings, PREFIX)
+    settings = from_arguments(EdgeSettings, parser.parse_args(argv), PREFIX)
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    return run_device(settings)
+
+
+def run_device(settings: EdgeSettings) -> int:
+    """Runs a device until it is told to stop. Raises TinymlError."""
+    process = EdgeProcess(settings)
+    for warning in process.bundle.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda got, _frame: _stop(process, got))
+    link = "no link" if settings.mode == "autonomous" else str(settings.address())
+    print(
+        f"{settings.device} runs: boot {process.spool.boot}, bundle {process.bundle.digest[:12]}, "
+        f"camera {settings.camera}, {link}, state in {process.state.path}",
+        flush=True,
+    )
+    process.run(StatusLine(process) if settings.verbose or sys.stdout.isatty() else lambda: None)
+    print(
+        f"{settings.device} stopped ({process.reason}): {process.camera.frames} frames, "
+        f"{process.left} records wait for the server",
+        flush=True,
+    )
+    return 0
+
+
+def _stop(process: EdgeProcess, number: int) -> None:
+    process.stop(signal.Signals(number).name)
+    signal.signal(number, signal.SIG_DFL)  # whoever asks twice does not want to wait
+
+
+class StatusLine:
+    """A line for a person every few seconds."""
+
+    def __init__(self, process: EdgeProcess) -> None:
+        self.process = process
+        self._printed = time.monotonic()
+
+    def __call__(self) -> None:
+        if time.monotonic() - self._printed >= STATUS_S:
+            self._printed = time.monotonic()
+            print(self.text(), flush=True)
+
+    def text(self) -> str:
+        process, metrics = self.process, self.process.probe.latest.metrics
+        link = "no link" if process.bridge is None else process.bridge.connection.state.reason or "link up"
+        parts = [
+            f"{process.clock.now():.0f} s",
+            f"{process.camera.frames} frames",
+            f"{metrics.get('fps', 0.0):.1f}/s",
+            f"{metrics.get('frame_p95_us', 0.0) / 1000:.1f} ms",
+            f"{process.spool.stats().records} records wait",
+            link,
+            ", ".join(sorted(process.faults())) or "no faults",
+        ]
+        return " | ".join(parts)

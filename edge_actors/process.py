@@ -1,0 +1,281 @@
+"""A device as a process: its loop, the rim's threads around it, and how they start and stop."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from importlib.metadata import version
+from typing import Any
+
+from broker.errors import JournalError
+from broker.journal import Journal
+from broker.messages import Birth
+from broker.mqtt import Options
+from broker.topics import Rank
+
+from . import pictures, wiring
+from .bundle import Bundle
+from .camera import Camera, Shape
+from .clock import MessageClock, Ticker, clock_quality
+from .errors import RestoreError
+from .in_flight import InFlight
+from .mqtt_bridge import MqttBridge
+from .ports.camera import Source, open_source
+from .ports.snapshots import SnapshotStore
+from .ports.spool import Spool
+from .ports.state_directory import StateDirectory
+from .runtime.device import Device, Identity
+from .runtime.door import Doors
+from .runtime.recording import Outputs, Recording
+from .settings import EdgeSettings
+from .systemd import notify, watchdog_s
+from .vitals import LoopGauge, Machine, SpoolGauge, VitalsProbe
+
+log = logging.getLogger(__name__)
+
+SESSION_EXPIRY_S = 24 * 3600  # how long the broker keeps what comes down for a device that is away
+LAST_WORK_S = 10.0  # how long the loop may take for what it has begun
+LOOK_S = 0.5
+
+
+class Nowhere:
+    """The outbox of a device without a link: numbers what it is given, and lets go of it."""
+
+    def __init__(self, boot: str) -> None:
+        self.boot, self.next_seq = boot, 1
+
+    def append(self, seq: int, rank: Rank, path: str, record: bytes) -> None:
+        self.next_seq = seq + 1
+
+
+class EdgeProcess:
+    """Everything a device is made of. Raises TinymlError when it cannot be put together."""
+
+    def __init__(self, settings: EdgeSettings) -> None:
+        self.settings = settings
+        self.reason = ""  # why it stops
+        self.crash: BaseException | None = None  # what a thread failed with
+        self.left = 0  # records that waited in the spool at the end
+        self._stop_wanted, self._camera_stops = threading.Event(), threading.Event()
+        self._faults: set[str] = set()
+        self.bundle = Bundle.load(settings.bundle, settings.threads)
+        source = open_source(settings.camera, settings.fps, self._camera_stops)
+        with ExitStack() as undo:
+            self.state = StateDirectory(settings.directory())
+            undo.callback(self.state.release)
+            self.spool = Spool(self.state.path, settings.spool_mb << 20)
+            undo.callback(self.spool.close)
+            self.doors = Doors(wiring.DOORS)
+            self.snapshots = SnapshotStore(self.state.path / "snapshots", self.doors.post)
+            undo.callback(self.snapshots.close)
+            self.outputs = Outputs(Nowhere(self.spool.boot) if settings.mode == "autonomous" else self.spool)
+            self.actors = wiring.build(settings, self.bundle, self.outputs)
+            self.recording = self._recording()
+            self.device = self._device()
+            self.clock = MessageClock(self._resume())
+            self.ticker = Ticker(self.doors, self.clock, clock_quality(settings.clock))
+            self.camera = self._camera(source)
+            self.bridge = None if settings.mode == "autonomous" else self._bridge()
+            self.probe = self._probe()
+            undo.pop_all()
+        self._loop = threading.Thread(target=self.device.run, name="device", daemon=True)
+
+    def run(self, watch: Callable[[], object] = lambda: None) -> None:
+        """Runs the device until somebody wants it to stop; `watch` is called twice a second meanwhile.
+
+        Raises what made the loop or a thread of the rim fail, after everything was put in order.
+        """
+        before, threading.excepthook = threading.excepthook, self._failed
+        try:
+            self._start()
+            watchdog = Watchdog(self.device)
+            while not self._stop_wanted.wait(LOOK_S):
+                watchdog.feed()
+                watch()
+            self._stop()
+        finally:
+            threading.excepthook = before
+        if self.crash is not None:
+            raise self.crash
+
+    def stop(self, reason: str) -> None:
+        """Makes `run` end; safe to call from any thread and from a signal handler."""
+        self.reason = self.reason or reason
+        self._stop_wanted.set()
+
+    def faults(self) -> frozenset[str]:
+        """Everything that is wrong with the device now, by name."""
+        parts = [self.spool.faults, self.snapshots.faults, self.camera.faults]
+        parts += [self.recording.faults] if self.recording else []
+        parts += [self.bridge.faults] if self.bridge else []
+        unsynced = {"clock_unsynced"} if self.ticker.quality() != "synced" else set()
+        return frozenset(self._faults.union(unsynced, *(part() for part in parts)))
+
+    # ---- starting and stopping ---------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self.ticker.start()  # first, so that everything that follows has a wall time
+        self._loop.start()
+        if self.bridge is not None:
+            self.bridge.start()
+        self.probe.start()
+        self.camera.start()
+        gc.collect()
+        gc.freeze()  # what is there now stays; the collector need not look at it again and again
+        notify("READY=1")
+
+    def _stop(self) -> None:
+        notify("STOPPING=1")
+        if self.crash is not None:
+            self.doors.close()  # nobody takes anything any more
+        self.camera.stop()
+        self.probe.stop()
+        self.ticker.stop()
+        self.device.stop()
+        self._loop.join(LAST_WORK_S)
+        if not self.snapshots.close():
+            log.error("the last snapshot is not on the disk")
+        self.spool.flush()
+        if self.bridge is not None:
+            if self.crash is None:
+                self.bridge.drain(self.settings.drain_s)
+            self.bridge.stop(self.reason)
+        self.left = self.spool.stats().records
+        if lost := self.spool.close():
+            log.error("the disk did not take the last %d records", lost)
+        self.state.release()
+
+    def _failed(self, arguments: threading.ExceptHookArgs) -> None:
+        self.crash = self.crash or arguments.exc_value
+        self.stop(f"{arguments.thread.name if arguments.thread else 'a thread'} failed: {arguments.exc_value}")
+
+    # ---- the parts ---------------------------------------------------------------------------------------------
+
+    def _recording(self) -> Recording | None:
+        directory = self.settings.journal_directory()
+        if directory is None:
+            return None
+        try:
+            return Recording(Journal(directory, self.settings.journal_mb << 20), self.outputs)
+        except JournalError as error:
+            log.error("nothing is recorded: %s", error)
+            self._faults.add("journal_failing")
+            return None
+
+    def _device(self) -> Device:
+        settings = self.settings
+        identity = Identity(
+            device=settings.device, boot=self.spool.boot, bundle=self.bundle.digest, settings=settings.as_text()
+        )
+        return Device(
+            self.actors,
+            self.doors,
+            wiring.ROUTES,
+            snapshots=self.snapshots,
+            identity=identity,
+            recording=self.recording,
+        )
+
+    def _resume(self) -> float:
+        """Goes on from the newest snapshot; returns the message time to go on from."""
+        snapshot = self.snapshots.latest()
+        if snapshot is None:
+            return 0.0
+        try:
+            self.device.start_from(snapshot)
+        except RestoreError as error:
+            log.error("%s; the device starts with what its bundle knows", error)
+            self._faults.add("snapshot_refused")
+            self.device = self._device()  # some actors may have gone back, others not
+            self.device.resume(at=snapshot.at, applied=snapshot.applied, states={})
+        return snapshot.at
+
+    def _camera(self, source: Source) -> Camera:
+        height, width, channels = self.bundle.input_shape
+        return Camera(
+            source,
+            lambda data: pictures.decode(data, height, width, channels).tobytes(),
+            Shape(height, width, channels),
+            doors=self.doors,
+            clock=self.clock,
+            boot=self.spool.boot,
+            stopping=self._camera_stops,
+            fps=self.settings.fps,
+            every=self.settings.every_frame,
+            once=self.settings.once,
+            ended=lambda: self.stop("the source is at its end"),
+        )
+
+    def _bridge(self) -> MqttBridge:
+        settings = self.settings
+        return MqttBridge(
+            Options(
+                address=settings.address(),
+                client_id=settings.device,
+                protocol=settings.protocol,
+                session_expiry_s=SESSION_EXPIRY_S,
+            ),
+            device=settings.device,
+            birth=self._birth(),
+            spool=self.spool,
+            doors=self.doors,
+            tick=self.ticker.tick,
+            labels=settings.mode != "monitor",
+            root=settings.root,
+            in_flight=InFlight(settings.in_flight, settings.in_flight_kb << 10, settings.confirm_timeout_s),
+        )
+
+    def _birth(self) -> Birth:
+        settings = self.settings
+        monitor: Any = self.actors["drift_monitor"]()
+        return Birth(
+            versions={
+                "tinymlops": version("tinymlops"),
+                "python": platform.python_version(),
+                "interpreter": self.bundle.interpreter.name,
+            },
+            actors=tuple(self.actors),
+            detectors=(monitor.detector.name,),
+            bundle=self.bundle.digest,
+            mode=settings.mode,
+            privacy=settings.privacy,
+            report_s=settings.report_s,
+            location=settings.location,
+            location_source="settings" if settings.location else "",
+        )
+
+    def _probe(self) -> VitalsProbe:
+        gauges = [
+            Machine(self.state.path).metrics,
+            LoopGauge(self.device, self.doors, self.camera).metrics,
+            SpoolGauge(self.spool, self.clock).metrics,
+            self.camera.metrics,
+        ]
+        if self.bridge is not None:
+            gauges.append(self.bridge.metrics)
+        tell = self.bridge.tell_faults if self.bridge else _nobody
+        return VitalsProbe(self.doors, self.clock, gauges, self.faults, tell=tell, interval_s=self.settings.reading_s)
+
+
+class Watchdog:
+    """Feeds systemd's watchdog as long as the loop takes messages, of which the clock brings one a second."""
+
+    def __init__(self, device: Device) -> None:
+        self.device, self.every_s = device, watchdog_s()
+        self._fed, self._applied = 0.0, -1
+
+    def feed(self) -> None:
+        if self.every_s is not None and self.device.applied != self._applied:
+            now = time.monotonic()
+            if now - self._fed >= self.every_s / 2:
+                self._fed, self._applied = now, self.device.applied
+                notify("WATCHDOG=1")
+
+
+def _nobody(_faults: Iterable[str]) -> None:
+    """Without a link nobody is told."""

@@ -1,0 +1,171 @@
+"""Rim: measures the device every few seconds and leaves the readings at the door; actors never measure themselves."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from broker import codec
+from broker.messages import Vitals
+
+from .camera import Camera
+from .clock import MessageClock
+from .ports.spool import Spool
+from .runtime.device import Device
+from .runtime.door import Doors
+
+Gauge = Callable[[], Mapping[str, float]]  # name -> value, the unit in the name
+MB = 1 << 20
+
+
+class VitalsProbe:
+    """A thread of its own. `tell` hears the faults of every reading."""
+
+    def __init__(
+        self,
+        doors: Doors,
+        clock: MessageClock,
+        gauges: Sequence[Gauge],
+        faults: Callable[[], frozenset[str]],
+        *,
+        tell: Callable[[frozenset[str]], object],
+        interval_s: float = 5.0,
+    ) -> None:
+        self.doors, self.clock, self.gauges, self.faults = doors, clock, gauges, faults
+        self.tell, self.interval_s = tell, interval_s
+        self.latest = Vitals()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="vitals", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """Ends after a last reading."""
+        self._stopping.set()
+        self._thread.join(timeout_s)
+        self.read()
+        self.doors.wait_until_taken(Vitals, timeout_s)
+
+    def read(self) -> None:
+        """Takes a reading, leaves it at the door, and tells its faults."""
+        metrics: dict[str, float] = {}
+        for gauge in self.gauges:
+            metrics.update(gauge())
+        faults = self.faults()
+        finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+        self.latest = Vitals(at=self.clock.now(), metrics=finite, faults=tuple(sorted(faults)))
+        self.doors.post(self.latest)
+        self.tell(faults)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self.interval_s):
+            self.read()
+
+
+class Machine:
+    """Memory, processor, temperature and disk of the machine, as far as it tells."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._cpu = Rate(time.process_time)
+
+    def metrics(self) -> dict[str, float]:
+        readings: dict[str, Callable[[], float | None]] = {
+            "rss_mb": _rss_mb,
+            "cpu_share": self._cpu,
+            "temperature_c": _temperature_c,
+            "disk_free_mb": lambda: _disk_free_mb(self.directory),
+            "disk_written_mb": _disk_written_mb,
+        }
+        values = {name: read() for name, read in readings.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class LoopGauge:
+    """How fast the loop is, and what it had to leave out."""
+
+    def __init__(self, device: Device, doors: Doors, camera: Camera) -> None:
+        self.device, self.doors, self.camera = device, doors, camera
+        self._fps = Rate(lambda: camera.frames - doors.turned_away()["Frame"])
+
+    def metrics(self) -> dict[str, float]:
+        turned_away = self.doors.turned_away()
+        metrics = self.device.latencies()
+        metrics["actor_failures"] = self.device.failures
+        metrics |= {f"{kind.lower()}_turned_away": count for kind, count in turned_away.items()}
+        if (fps := self._fps()) is not None:
+            metrics["fps"] = fps
+        return metrics
+
+
+class SpoolGauge:
+    """How much waits in the spool, for how long, and what it had to give up."""
+
+    def __init__(self, spool: Spool, clock: MessageClock) -> None:
+        self.spool, self.clock = spool, clock
+
+    def metrics(self) -> dict[str, float]:
+        stats = self.spool.stats()
+        metrics = {
+            "spool_records": float(stats.records),
+            "spool_queued": float(stats.queued),
+            "spool_mb": stats.used_bytes / MB,
+            "spool_written_mb": stats.written_bytes / MB,
+            "spool_produced": float(stats.produced[self.spool.boot]),
+        }
+        metrics |= {f"spool_{what.lower()}_given_up": float(count) for what, count in stats.given_up.items()}
+        if stats.oldest is not None:
+            header = codec.decode_header(stats.oldest.data)
+            metrics["spool_oldest_s"] = max(0.0, self.clock.now() - header.mono_us / 1e6)
+        return metrics
+
+
+class Rate:
+    """How fast a number grows, per second, since the last time it was asked."""
+
+    def __init__(self, count: Callable[[], float], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._count, self._monotonic = count, monotonic
+        self._last = (monotonic(), count())
+
+    def __call__(self) -> float | None:
+        """None when no time has passed."""
+        (then, before), self._last = self._last, (self._monotonic(), self._count())
+        now, after = self._last
+        return (after - before) / (now - then) if now > then else None
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:  # not this kind of machine
+        return ""
+
+
+def _rss_mb() -> float | None:
+    fields = _text("/proc/self/statm").split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / MB if len(fields) > 1 else None
+
+
+def _disk_written_mb() -> float | None:
+    fields = dict(line.split(": ") for line in _text("/proc/self/io").splitlines())
+    return int(fields["write_bytes"]) / MB if "write_bytes" in fields else None
+
+
+def _temperature_c() -> float | None:
+    """The hottest of the machine's thermal zones."""
+    readings = [_text(str(zone / "temp")).strip() for zone in Path("/sys/class/thermal").glob("thermal_zone*")]
+    degrees = [int(reading) / 1000 for reading in readings if reading.lstrip("-").isdecimal()]
+    return max(degrees, default=None)
+
+
+def _disk_free_mb(directory: Path) -> float | None:
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return None
+    return disk.f_bavail * disk.f_frsize / MB
