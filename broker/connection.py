@@ -41,6 +41,7 @@ from .mqtt import (
 
 __all__ = ["BrokerAddress", "Connection", "Delivery", "Options", "State", "Will"]
 
+CALLBACK_FAILED = "a callback failed"  # the reason of a connection whose thread has ended because of one
 FROM_HERE_REFUSED = 0x80  # reason codes from this one on are refusals
 
 
@@ -181,7 +182,7 @@ class Connection:
                 held_s = time.monotonic() - began
                 self._stopping.wait(self._backoff.refused() if self._state.refused else self._backoff.pause(held_s))
         finally:
-            self._change(connected=False, reason="stopped" if self._stopping.is_set() else "a callback failed")
+            self._change(connected=False, reason="stopped" if self._stopping.is_set() else CALLBACK_FAILED)
 
     def _serve(self) -> None:
         """Connects, and serves the link until it ends."""
