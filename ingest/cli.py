@@ -16,6 +16,7 @@ from broker import settings as common
 from broker.address import BrokerAddress
 from broker.connection import Options
 
+from .bundles import facts_of
 from .errors import StoreAway
 from .filing import Filing
 from .settings import PREFIX, IngestSettings
@@ -109,6 +110,6 @@ def bring_up_to_date(chosen: IngestSettings) -> int:
 
 def register(chosen: IngestSettings, bundle: Path, model: str, alias: str) -> int:
     """Puts the bundle into the registry and prints which version it is."""
-    version = MlflowRegistry(chosen.registry).register(bundle, model, {}, alias)
+    version = MlflowRegistry(chosen.registry).register(bundle, model, facts_of(bundle), alias)
     print(f"{version.model} version {version.version} {' '.join(version.aliases)}".rstrip())
     return 0

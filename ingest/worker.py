@@ -19,7 +19,7 @@ from random import Random
 from broker import topics
 from broker.backoff import Backoff
 from broker.codec import encode
-from broker.connection import Connection, Delivery, Options
+from broker.connection import CALLBACK_FAILED, Connection, Delivery, Options
 from broker.errors import RefusedError, TinymlError
 from broker.messages import DeadLetter, Stored
 
@@ -104,8 +104,11 @@ class Worker:
             self.beacon.lost()
 
     def _check_link(self) -> None:
-        if self.connection.state.refused:
-            raise RefusedError(self.connection.state.reason)
+        state = self.connection.state
+        if state.refused:
+            raise RefusedError(state.reason)
+        if state.reason == CALLBACK_FAILED:
+            raise IngestError("the link to the broker ended by a failure of this worker; see above")
         if self._fault:
             raise IngestError(self._fault)
 
@@ -189,7 +192,8 @@ class Worker:
 
     def _down(self, reason: str) -> None:
         self.beacon.down()
-        log.warning("no link to the broker: %s", reason)
+        if not self._stopping:
+            log.warning("no link to the broker: %s", reason)
 
     def _arrived(self, topic: str, payload: bytes, delivery: Delivery) -> None:
         if topic == self.beacon.topic:

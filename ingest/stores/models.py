@@ -1,6 +1,6 @@
 """The model registry on MLflow: a server, or SQLite and a folder beside it.
 
-A bundle is one version of a registered model; its artifact is the bundle file, its identity the file's sha256.
+A bundle is one version of a registered model; its artifact is the bundle file, its identity the tag `digest`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .ports import ModelVersion
 
 EXPERIMENT = "tinyml-bundles"
 FOLDER = "bundle"  # where the bundle file lies among a version's artifacts
+FILE = "file_sha256"  # the tag that tells whether an artifact is still what was registered
 # No usage reports, no progress bars, and no minutes of silent retries.
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -36,13 +37,10 @@ class MlflowRegistry:
         self._made: Any = None
 
     def register(self, bundle: Path, model: str, tags: Mapping[str, str], alias: str = "") -> ModelVersion:
-        """The version that holds this bundle file, the same one when it was registered before."""
-        try:
-            with bundle.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise RegistryError(f"cannot read {bundle}: {error.strerror}") from None
-        version = self.by_digest(model, digest) or self._add(bundle, model, {**tags, "digest": digest})
+        """The version that holds this bundle, the same one when it was registered before."""
+        sha256 = _sha256(bundle)
+        tags = {"digest": sha256, **tags, FILE: sha256}
+        version = self.by_digest(model, tags["digest"]) or self._add(bundle, model, tags)
         if not alias:
             return version
         with _trouble():
@@ -56,10 +54,12 @@ class MlflowRegistry:
         return None
 
     def by_digest(self, model: str, digest: str) -> ModelVersion | None:
-        """The version that holds the bundle with this sha256."""
+        """The version that holds the bundle of this digest."""
         with _trouble():
             found = self._client.search_model_versions(f"name = {_quoted(model)} and tags.digest = {_quoted(digest)}")
-        return _version(found[0]) if found else None
+            if found:  # a search leaves the aliases out
+                return _version(self._client.get_model_version(model, found[0].version))
+        return None
 
     def versions(self) -> list[ModelVersion]:
         """Every version of every model: by model, the newest first."""
@@ -80,9 +80,8 @@ class MlflowRegistry:
             run = self._client.get_model_version(version.model, str(version.version)).run_id
             (kept,) = self._client.list_artifacts(run, FOLDER)
             path = Path(self._client.download_artifacts(run, kept.path, str(folder)))
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != version.digest:
-                raise RegistryError(f"{version.model} version {version.version} does not hold what was registered")
+        if _sha256(path) != version.tags.get(FILE):
+            raise RegistryError(f"{version.model} version {version.version} does not hold what was registered")
         return path
 
     @property
@@ -134,6 +133,14 @@ def _all(search: Callable[..., Any]) -> Iterator[Any]:
 def _version(found: Any) -> ModelVersion:
     tags = dict(found.tags)
     return ModelVersion(found.name, int(found.version), tags.get("digest", ""), tags, tuple(found.aliases))
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise RegistryError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _quoted(text: str) -> str:

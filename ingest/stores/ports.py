@@ -66,13 +66,16 @@ class ModelRegistry(Protocol):
     """Which bundles exist and which one is the champion."""
 
     def register(self, bundle: Path, model: str, tags: Mapping[str, str], alias: str = "") -> ModelVersion:
-        """The version that holds this bundle file, the same one when it was registered before."""
+        """The version that holds this bundle, the same one when it was registered before.
+
+        The tag `digest` names the bundle; without one the sha256 of the file does.
+        """
 
     def by_alias(self, model: str, alias: str) -> ModelVersion | None:
         """The version an alias such as `champion` points to."""
 
     def by_digest(self, model: str, digest: str) -> ModelVersion | None:
-        """The version that holds the bundle with this sha256."""
+        """The version that holds the bundle of this digest."""
 
     def versions(self) -> list[ModelVersion]:
         """Every version of every model: by model, the newest first."""

@@ -310,6 +310,18 @@ class TestLeaving:
         assert "the worker cannot go on" in caplog.text
         assert fleet.answers == []
 
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_does_not_live_on_deaf_when_the_thread_that_listens_has_failed(
+        self, fleet: Fleet, worker: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object, **__: object) -> bool:
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(worker.worker.inbox, "put", fail)
+        fleet.send(sent(drift()))
+        assert worker.wait() == 1
+        assert "the link to the broker ended" in caplog.text
+
     @pytest.mark.mosquitto
     def test_a_broker_that_does_not_let_it_speak_ends_with_a_sentence(
         self, strict_broker: BrokerAddress, tmp_path: Path, caplog: pytest.LogCaptureFixture
