@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,6 +33,8 @@ def broker(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[BrokerPro
     """Mosquitto where there is one, else the embedded broker; a test may ask for either."""
     kind = getattr(request, "param", "auto")
     if kind == "mosquitto" and find_mosquitto() is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI needs a mosquitto")
         pytest.skip("there is no mosquitto on this machine")
     with BrokerProcess(tmp_path / "broker", kind) as broker:
         yield broker

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import psycopg
 import pytest
 
-from ingest import embedded
+from ingest import embedded, places
 from ingest.embedded import EmbeddedPostgres, Postgres
 from ingest.errors import PostgresError
 
@@ -134,7 +134,7 @@ class TestAsRoot:
     @pytest.fixture
     def private(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """A directory that only root can enter, beside one for all."""
-        monkeypatch.setattr(embedded, "ELSEWHERE", (place,))
+        monkeypatch.setattr(places, "ELSEWHERE", (place,))
         (place / "private").mkdir(mode=0o700)
         return place / "private"
 
