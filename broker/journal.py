@@ -55,15 +55,6 @@ class Journal:
         self._directory, self._max_bytes = directory, max_bytes
         self._file: BinaryIO | None = None
         self._size = self._capacity = 0
-        self._closed_segments: list[tuple[Path, int]] = []  # oldest first, with their bytes
-        self._number = 0
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._closed_segments = [(path, path.stat().st_size) for path in _segments(directory)]
-        except OSError as error:
-            raise self._refused(error) from None
-        if self._closed_segments:
-            self._number = int(self._closed_segments[-1][0].stem)
 
     def has_room(self, size: int) -> bool:
         """Whether a message of this size still belongs into the segment that is open."""
@@ -77,12 +68,13 @@ class Journal:
         self._capacity = max(self._max_bytes // SEGMENTS, 2 * len(data))
         if self._capacity > self._max_bytes:
             raise JournalError(f"the state of {len(data)} bytes does not fit a journal of {self._max_bytes} bytes")
-        self._number += 1
         try:
-            self._make_room(self._capacity)
-            self._file = (self._directory / f"{self._number:08d}{SUFFIX}").open("xb", buffering=1 << 16)
+            self._directory.mkdir(parents=True, exist_ok=True)
+            number = self._make_room(self._capacity)
+            self._file = (self._directory / f"{number:08d}{SUFFIX}").open("xb", buffering=1 << 16)
         except OSError as error:
             raise self._refused(error) from None
+        self._size = 0
         self._write(data)
         self.flush()
 
@@ -109,8 +101,6 @@ class Journal:
         """Ends the open segment; `begin` can still follow."""
         file, self._file = self._file, None
         if file is not None:
-            self._closed_segments.append((Path(file.name), self._size))
-            self._size = 0
             try:
                 file.close()
             except OSError as error:
@@ -124,16 +114,17 @@ class Journal:
             except OSError as error:
                 raise self._refused(error) from None
 
-    def _make_room(self, size: int) -> None:
-        while self._closed_segments and sum(held for _, held in self._closed_segments) + size > self._max_bytes:
-            path, _ = self._closed_segments.pop(0)
-            path.unlink(missing_ok=True)
+    def _make_room(self, size: int) -> int:
+        """Removes the oldest segments until there is room for one of this size; the number it gets."""
+        held = [(path, path.stat().st_size) for path in _segments(self._directory)]
+        number = int(held[-1][0].stem) + 1 if held else 1
+        while held and sum(size_ for _, size_ in held) + size > self._max_bytes:
+            held.pop(0)[0].unlink()
+        return number
 
     def _refused(self, error: OSError) -> JournalError:
         file, self._file = self._file, None
         if file is not None:
-            self._closed_segments.append((Path(file.name), self._size))
-            self._size = 0
             with suppress(OSError):  # it is the error that is being told
                 file.close()
         return JournalError(f"the journal in {self._directory} cannot be written: {(error.strerror or '').lower()}")

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -60,8 +60,7 @@ class SnapshotStore:
         self._faults: set[str] = set()
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            for left_over in directory.glob(f"*{PART}"):
-                left_over.unlink()
+            _remove(directory.glob(f"*{PART}"))
             self._number = max((int(path.stem) for path in self._files(SUFFIX, DAMAGED)), default=0)
         except OSError as error:
             raise StateDirectoryError(directory, _reason(error)) from None
@@ -77,18 +76,16 @@ class SnapshotStore:
             self._saved(SnapshotSaved(snapshot=replaced.snapshot, error="a newer one took its place before the disk"))
 
     def latest(self) -> Snapshot | None:
-        """The newest snapshot that is whole; damaged ones are put aside. Raises StateDirectoryError."""
-        try:
-            for path in reversed(self._files(SUFFIX)):
-                try:
-                    return load(path.read_bytes(), path)
-                except SnapshotDamagedError as error:
-                    self._passed_over("snapshot_damaged", error)
+        """The newest snapshot that is whole; damaged ones are put aside."""
+        for path in reversed(self._files(SUFFIX)):
+            try:
+                return load(_read(path), path)
+            except SnapshotDamagedError as error:
+                self._passed_over("snapshot_damaged", error)
+                with suppress(OSError):  # a card that can only be read any more still gives its older ones
                     path.rename(path.with_suffix(DAMAGED))
-                except SnapshotTooNewError as error:
-                    self._passed_over("snapshot_too_new", error)
-        except OSError as error:
-            raise StateDirectoryError(self._directory, _reason(error)) from None
+            except SnapshotTooNewError as error:
+                self._passed_over("snapshot_too_new", error)
         return None
 
     def _passed_over(self, fault: str, error: EdgeError) -> None:
@@ -149,8 +146,8 @@ class SnapshotStore:
             with suppress(OSError):  # the first error is the one to tell
                 part.unlink(missing_ok=True)
             raise
-        for old in (*self._files(SUFFIX)[: -self._keep], *self._files(DAMAGED)[: -self._keep]):
-            old.unlink(missing_ok=True)
+        _remove(self._files(SUFFIX)[: -self._keep])
+        _remove(self._files(DAMAGED)[: -self._keep])
 
     def _files(self, *suffixes: str) -> list[Path]:
         """The files of these kinds, oldest first."""
@@ -178,6 +175,20 @@ def load(data: bytes, path: Path) -> Snapshot:
         return Snapshot(**{item.name: tree[item.name] for item in fields(Snapshot) if item.name in tree})
     except (DecodeError, TypeError, ValueError) as error:
         raise SnapshotDamagedError(path, str(error)) from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SnapshotDamagedError(path, _reason(error)) from None
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    """Removes what is not needed any more; what cannot be removed takes room and does no other harm."""
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _sync(directory: Path) -> None:

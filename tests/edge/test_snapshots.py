@@ -123,6 +123,15 @@ def test_when_all_are_damaged_the_device_starts_from_its_bundle_and_keeps_them_t
     assert latest(tmp_path) == (snapshot(4), frozenset())
 
 
+def test_one_that_cannot_be_read_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    _, unreadable = write(tmp_path, 1, 2)
+    unreadable.unlink()
+    unreadable.mkdir()
+    assert latest(tmp_path) == (snapshot(1), {"snapshot_damaged"})
+    write(tmp_path, 3, 4, keep=1)
+    assert latest(tmp_path) == (snapshot(4), frozenset())
+
+
 def test_damaged_files_are_not_kept_for_ever(tmp_path: Path) -> None:
     for number in range(8):
         for path in write(tmp_path, number):

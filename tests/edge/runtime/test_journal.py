@@ -153,8 +153,8 @@ def test_a_place_without_a_journal_is_named(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="cannot be read: no such file"):
         list(read(tmp_path / "nothing.cborseq"))
     (tmp_path / "file").touch()
-    with pytest.raises(JournalError, match="cannot be written"):
-        Journal(tmp_path / "file")
+    with pytest.raises(JournalError, match="file cannot be written: file exists"):
+        Journal(tmp_path / "file").begin(OPENING)
 
 
 FULL_DISK = """

@@ -227,6 +227,17 @@ def test_a_power_cut_at_any_byte_leaves_something_that_plays(tmp_path: Path) -> 
             assert replay(read(segment), again).difference is None
 
 
+def test_what_was_recorded_until_a_tick_is_there_when_the_process_is_killed(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.admit(frame(), frame("half"), Tick(at=3.0), frame(), frame())
+    items = list(read(tmp_path))  # as if it was killed here
+    assert rig.recording is not None
+    rig.recording.close()
+    report = replay(items, again)
+    assert report.difference is None
+    assert report.messages == 3
+
+
 def test_what_was_not_recorded_to_the_end_of_a_message_is_not_called_a_difference(tmp_path: Path) -> None:
     played(tmp_path, [frame(), frame()])
     items = list(read(tmp_path))
