@@ -65,6 +65,7 @@ class Spool:
         self._changed = threading.Condition()  # guards what follows; where both are needed, `_disk` comes first
         self._queue = SpoolQueue(queue_bytes)
         self._appended = self._settled = 0
+        self._attempts = self._refused = 0  # to write; the number of the last one that failed
         self._faults: set[str] = set()
         self._urgent = self._closing = False
         self.next_seq = 1
@@ -157,12 +158,13 @@ class Spool:
             return frozenset(self._faults)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Waits until what was appended before has left memory; False when the disk does not take it in time."""
+        """Waits until what was appended before has left memory; False when the disk refuses it, or takes too long."""
         with self._changed:
-            wanted = self._appended
+            wanted, before = self._appended, self._attempts
             self._urgent = True
             self._changed.notify_all()
-            return self._changed.wait_for(lambda: self._settled >= wanted, timeout_s)
+            self._changed.wait_for(lambda: self._settled >= wanted or self._refused > before, timeout_s)
+            return self._settled >= wanted
 
     def close(self, timeout_s: float = 10.0) -> int:
         """Writes what the disk takes and closes the file; returns how many records it did not take."""
@@ -184,6 +186,7 @@ class Spool:
                 self._changed.wait_for(lambda: self._queue or self._closing or self._file is None)
                 self._changed.wait_for(lambda: self._urgent or self._closing, self._group_s)
                 self._urgent = False
+                self._attempts += 1
                 last = self._closing
             with self._disk:
                 done = self._write_queue()
@@ -191,7 +194,9 @@ class Spool:
                 return
             if not done:
                 with self._changed:
-                    self._changed.wait_for(lambda: self._closing, self._retry_s)
+                    self._refused = self._attempts
+                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: self._urgent or self._closing, self._retry_s)
 
     def _write_queue(self) -> bool:
         """Writes all that waits, a transaction at a time; False when the disk refused."""

@@ -421,7 +421,7 @@ def test_a_full_disk_is_a_named_fault_and_costs_nothing_once_there_is_room(small
         ballast = fill(small_disk)
         for _ in range(600):
             put(spool, log(1000))
-        assert not spool.flush(0.3)
+        assert not spool.flush()
         assert spool.faults() == {"disk_full"}
         assert spool.stats().queued > 0
         assert len(keys(spool)) + spool.stats().queued == 601
@@ -436,7 +436,7 @@ def test_a_full_disk_does_not_keep_the_spool_from_forgetting_and_going_on(small_
         while "disk_full" not in spool.faults():
             for _ in range(50):
                 put(spool, drift("d" * 1000))
-            spool.flush(0.2)
+            spool.flush()
         produced = spool.next_seq - 1
         stored: set[tuple[str, int]] = set()
         while rest := [key for key in keys(spool) if key not in stored]:
@@ -444,7 +444,7 @@ def test_a_full_disk_does_not_keep_the_spool_from_forgetting_and_going_on(small_
             first, last = rest[0][1], rest[min(99, len(rest) - 1)][1]
             assert spool.confirm(spool.boot, [(first, last)]) > 0
             stored |= {(spool.boot, seq) for seq in range(first, last + 1)}
-            spool.flush(0.2)
+            spool.flush()
         assert len(stored) == produced
         assert spool.faults() == frozenset()
 
