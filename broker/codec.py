@@ -194,7 +194,8 @@ def _load(data: bytes, max_bytes: int, max_depth: int) -> Any:
     try:
         tree = decoder.decode()
     except (cbor2.CBORError, ValueError, OverflowError, MemoryError) as error:
-        raise DecodeError(f"not CBOR of this contract: {error}") from None
+        why = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
+        raise DecodeError(f"not CBOR of this contract: {why}") from None
     if stream.tell() != len(data):
         raise DecodeError(f"{len(data) - stream.tell()} bytes follow the message")
     return tree

@@ -62,6 +62,8 @@ class Plan:
         where = self.kind.__name__
         if type(tree) is not dict:
             raise DecodeError(f"{where}: a map of fields is expected")
+        if not all(type(name) is str for name in tree):
+            raise DecodeError(f"{where}: the names of fields are text")
         values = {}
         for name, row in self.types.items():
             if name in tree:

@@ -18,7 +18,7 @@ HEAD = f"""; The messages of the bus, schema version {SCHEMA_VERSION}; rendered 
 """
 
 TYPES = """
-number = float / int             ; an encoder may write 1.0 as 1
+real = float / int               ; an encoder may write 1.0 as 1
 float32-le = #6.85(bstr)         ; RFC 8746: float32 numbers, little-endian, one after the other
 uint8-array = #6.64(bstr)        ; RFC 8746: unsigned bytes that are numbers
 """
@@ -26,7 +26,7 @@ uint8-array = #6.64(bstr)        ; RFC 8746: unsigned bytes that are numbers
 _PLAIN = {
     bool: "bool",
     int: "int",
-    float: "number",
+    float: "real",
     str: "tstr",
     bytes: "bstr",
     Float32Array: "float32-le",
@@ -52,7 +52,7 @@ def schema() -> str:
 
 
 def _group(name: str, kind: Documented) -> str:
-    rows = [(f"? {item.name}: {cddl(item.hint)},", item.meaning) for item in kind.fields]
+    rows = [(f'? "{item.name}": {cddl(item.hint)},', item.meaning) for item in kind.fields]
     width = max(len(row) for row, _ in rows)
     lines = [f"  {row:<{width}}  ; {meaning}" if meaning else f"  {row}" for row, meaning in rows]
     return f"; {kind.meaning}\n{name} = {{\n" + "\n".join(lines) + "\n  * tstr => any\n}\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 from .errors import TopicError
 from .messages import (
@@ -136,15 +137,16 @@ class Address:
     sample: str = ""
 
 
+@lru_cache(maxsize=4096)  # a fleet says the same names all the time
 def parse(name: str, root: str = ROOT) -> Address:
     """Takes a full topic name of a device apart. Raises TopicError when it is not in the table."""
     if not name.startswith(root + "/"):
         raise TopicError(f"{name!r} is not under {root}/")
     device, _, path = name[len(root) + 1 :].partition("/")
     check_device(device)
-    head, _, tail = path.partition("/")
+    head, slash, tail = path.partition("/")
     topic = _BY_HEAD.get(head)
-    if topic is None or ("/" in topic.path) != bool(tail) or (tail and not SAMPLE.fullmatch(tail)):
+    if topic is None or ("/" in topic.path) != bool(slash) or (slash and not SAMPLE.fullmatch(tail)):
         raise TopicError(f"{name!r} is not a topic of the contract")
     return Address(device, path, topic, tail)
 
