@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import aiomqtt
@@ -14,9 +14,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from broker.address import BrokerAddress
 from broker.backoff import Backoff
+from broker.errors import RefusedError
+from broker.mqtt import REFUSALS, UNSUPPORTED_VERSION
 from broker.topics import ROOT
-
-UNSUPPORTED = (0x84, 0x01)  # reason code of MQTT 5, return code of 3.1.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,27 +40,31 @@ class Link:
 
 @asynccontextmanager
 async def connected(link: Link) -> AsyncIterator[aiomqtt.Client]:
-    """A connection for the length of the block. Raises MqttError where there can be none."""
-    client = _client(link, ProtocolVersion.V5)
+    """A connection for the length of the block. Raises MqttError, or RefusedError where only a person can help."""
     try:
-        await client.__aenter__()
+        client = await _connect(link)
     except aiomqtt.MqttCodeError as error:
-        if _number(error.rc) not in UNSUPPORTED:
-            raise
-        client = _client(link, ProtocolVersion.V311)
-        await client.__aenter__()
-    async with _leaving(client):
-        yield client
-
-
-@asynccontextmanager
-async def _leaving(client: aiomqtt.Client) -> AsyncIterator[None]:
+        if (code := _number(error.rc)) in REFUSALS:
+            raise RefusedError(f"{link.broker}: {REFUSALS[code]}", code) from error
+        raise
+    except aiomqtt.MqttError as error:
+        raise aiomqtt.MqttError(f"{link.broker} cannot be reached: {error}") from error
     try:
-        yield
+        yield client
     except BaseException as error:
-        await client.__aexit__(type(error), error, error.__traceback__)
+        with suppress(aiomqtt.MqttError):  # a broker that does not take our leave must not hide why we go
+            await client.__aexit__(type(error), error, error.__traceback__)
         raise
     await client.__aexit__(None, None, None)
+
+
+async def _connect(link: Link) -> aiomqtt.Client:
+    try:
+        return await _client(link, ProtocolVersion.V5).__aenter__()
+    except aiomqtt.MqttCodeError as error:
+        if _number(error.rc) != UNSUPPORTED_VERSION:
+            raise
+    return await _client(link, ProtocolVersion.V311).__aenter__()
 
 
 def _client(link: Link, protocol: ProtocolVersion) -> aiomqtt.Client:
@@ -80,5 +84,5 @@ def _client(link: Link, protocol: ProtocolVersion) -> aiomqtt.Client:
     )
 
 
-def _number(code: ReasonCode | int | None) -> int | None:
-    return code.value if isinstance(code, ReasonCode) else code
+def _number(code: ReasonCode | int | None) -> int:
+    return int(code.value if isinstance(code, ReasonCode) else code or 0)

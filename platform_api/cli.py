@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import uvicorn
 from fastapi import FastAPI
 
-from broker.address import BrokerAddress
 from broker.errors import SettingsError
 from broker.settings import add_arguments, from_arguments
 from ingest.stores.models import MlflowRegistry
@@ -55,7 +54,7 @@ def serve(settings: ApiSettings) -> int:
         MlflowRegistry(settings.registry),
     )
     link = Link(
-        broker=BrokerAddress.of(settings.broker),
+        broker=settings.broker_address(),
         root=settings.root,
         outstanding=settings.outstanding,
         backoff_cap_s=settings.backoff_cap_s,

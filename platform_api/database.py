@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -107,7 +108,7 @@ class Database:
         if place is None:
             return None
         connection, used_at = place
-        if time.monotonic() - used_at > TRUST_S:
+        if time.monotonic() - used_at > TRUST_S or _has_said_something(connection):
             try:
                 connection.execute("")
             except psycopg.Error:  # the server was restarted meanwhile; a new connection will tell
@@ -122,6 +123,13 @@ class Database:
             self._idle.put((connection, time.monotonic()))
             if self._closed:
                 self.close()
+
+
+def _has_said_something(connection: Connection) -> bool:
+    """Whether the server spoke unasked: most likely it ended the session."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _sentence(error: psycopg.Error) -> str:

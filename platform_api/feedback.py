@@ -9,6 +9,7 @@ publish at a time; others stand by.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -17,24 +18,26 @@ import aiomqtt
 import psycopg
 
 from broker import codec, topics
-from broker.errors import RefusedError, TinymlError
+from broker.errors import RefusedError, SettingsError, TinymlError, TopicError
 from broker.messages import Float32Array, LabelAssigned
 from ingest.stores.events import PATIENCE
 
 from .broker_link import Link, connected
 from .database import Database, query
 from .errors import DatabaseAwayError
-from .retained import FOREIGN, NOTHING, RetainedLabels, digest
+from .retained import FOREIGN, NOTHING, Key, RetainedLabels, digest
 from .schemas import Part
 
 log = logging.getLogger(__name__)
 
 Row: TypeAlias = Mapping[str, Any]
+Mail: TypeAlias = tuple[str, bytes]  # topic and payload
 BATCH = 256
 AWAY = (
     aiomqtt.MqttError,
     OSError,
     RefusedError,
+    SettingsError,  # a certificate that is being replaced
     DatabaseAwayError,
     psycopg.OperationalError,
     psycopg.InterfaceError,  # the connection broke while nobody spoke on it
@@ -135,23 +138,32 @@ class Publisher:
         return len(keys)
 
     async def _publish(self, client: aiomqtt.Client, rows: Sequence[Row]) -> None:
+        mail: dict[Key, Mail] = {}
         sent = []
-        async with asyncio.TaskGroup() as tasks:
-            for row in rows:
-                try:
-                    topic, payload = self._topic(row), _payload(row)
-                except TinymlError as error:  # not made by this API; it must not hold up the others
-                    await self._refuse(row, error)
-                    continue
-                tasks.create_task(client.publish(topic, payload, qos=1, retain=True))
+        for row in rows:
+            try:
+                mail[row["device"], row["sample"]] = (self._topic(row), _payload(row))
                 sent.append(row)
+            except TinymlError as error:  # not made by this API; it must not hold up the others
+                await self._refuse(row, error)
+        await self._send(client, mail)
         await self._mark("mark_published", sent)
 
     async def _clear(self, client: aiomqtt.Client, rows: Sequence[Row]) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for row in rows:
-                tasks.create_task(client.publish(self._topic(row), b"", qos=1, retain=True))
+        mail: dict[Key, Mail] = {}
+        for row in rows:
+            with contextlib.suppress(TopicError):  # not made by this API; there is no such topic to clear
+                mail[row["device"], row["sample"]] = (self._topic(row), b"")
+        await self._send(client, mail)
         await self._mark("mark_cleared", rows)
+
+    async def _send(self, client: aiomqtt.Client, mail: Mapping[Key, Mail]) -> None:
+        """Publishes retained, and returns when the broker has acknowledged everything and passed it on."""
+        self._retained.expect({key: digest(payload) if payload else NOTHING for key, (_, payload) in mail.items()})
+        async with asyncio.TaskGroup() as tasks:
+            for topic, payload in mail.values():
+                tasks.create_task(client.publish(topic, payload, qos=1, retain=True))
+        await self._retained.heard()
 
     async def _refuse(self, row: Row, error: TinymlError) -> None:
         log.error("a label of %s cannot be sent: %s", row["device"], error)
@@ -171,7 +183,7 @@ class Publisher:
         return topics.full(row["device"], topics.path_of(LabelAssigned(sample=row["sample"])), self.link.root)
 
 
-def _columns(keys: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+def _columns(keys: Sequence[Key]) -> dict[str, list[str]]:
     return {"devices": [device for device, _ in keys], "samples": [sample for _, sample in keys]}
 
 

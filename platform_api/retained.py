@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 import aiomqtt
@@ -24,8 +24,7 @@ FOREIGN: Held = None  # retained bytes that are no label of this contract
 
 # Brokers silently drop retained messages of a large subscription (Mosquitto 2.0 from about 1,000 messages or 5 MB
 # on): beyond this the topics are read again in groups of devices.
-ALL_AT_ONCE = 1000
-GROUP = 500
+ALL_AT_ONCE = GROUP = 250
 USUAL = 8  # topics a device may have beside those that are known of
 
 
@@ -37,6 +36,8 @@ class RetainedLabels:
         self.seen: dict[Key, Held] = {}
         self.changed = asyncio.Event()
         self._messages = 0
+        self._awaited: dict[Key, Held] = {}
+        self._all_heard = asyncio.Event()
 
     async def watch(self, client: aiomqtt.Client) -> None:
         """Takes notes for ever."""
@@ -47,8 +48,37 @@ class RetainedLabels:
             except TopicError:
                 continue
             if LabelAssigned in address.topic.kinds and isinstance(message.payload, bytes):
-                self.seen[address.device, address.sample] = _held(address.sample, message.payload)
-                self.changed.set()
+                self._note((address.device, address.sample), _held(address.sample, message.payload))
+
+    def expect(self, topics_hold: Mapping[Key, Held]) -> None:
+        """Says what is about to be published."""
+        self._awaited = dict(topics_hold)
+        self._all_heard.clear()
+
+    async def heard(self) -> None:
+        """Waits until everything expected came back from the broker. Raises RefusedError when it does not.
+
+        Being acknowledged is not enough: MQTT 3.1.1 has no way to refuse a message, and aiomqtt hides that of 5.
+        """
+        try:
+            if self._awaited:
+                await asyncio.wait_for(self._all_heard.wait(), self.link.patience_s)
+        except TimeoutError:
+            (device, sample), *_ = self._awaited
+            raise RefusedError(
+                f"the broker acknowledged what was published for sample {sample} of {device} and did not pass it on: "
+                f"may the API write and read {self._filter('+')}?"
+            ) from None
+
+    def _note(self, key: Key, held: Held) -> None:
+        if key in self._awaited and self._awaited[key] == held:
+            del self._awaited[key]
+            self.seen.pop(key, None)  # what was there before
+            if not self._awaited:
+                self._all_heard.set()
+        else:
+            self.seen[key] = held
+            self.changed.set()
 
     async def read_again(self, client: aiomqtt.Client, expected: Iterable[Key]) -> None:
         """Reads every topic; afterwards `seen` has all that hold something, and of those expected also the empty."""

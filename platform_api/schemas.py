@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from broker import topics
 
+from .examples import ADAPTATION, DEVICE, EPISODE, HEALTH, HISTORY, LABEL, MODEL, NEXT, SAMPLE
+
 DeviceId = Annotated[str, Path(pattern=f"^{topics.DEVICE.pattern}$", description="device id", examples=["pi-07"])]
 SampleId = Annotated[
     str, Path(pattern=f"^{topics.SAMPLE.pattern}$", description="sample id", examples=["3f9a1c20-000004-812"])
@@ -23,10 +25,6 @@ EpisodeId = Annotated[
 
 Verdict = Literal["is", "is-not", "unknown", "retract"]
 LabelState = Literal["queued", "published", "applied", "rejected", "superseded"]
-
-_DEVICE, _SAMPLE, _EPISODE, _BUNDLE = "pi-07", "3f9a1c20-000004-812", "3f9a1c20-000004-d1", "9b74c98e"
-_NEXT = "WyIyMDI2LTExLTIzVDEyOjAwOjAwWiJd"
-_NOON, _LATER = "2026-11-23T12:00:00Z", "2026-11-23T12:00:07Z"
 
 
 def _plain(text: str) -> str:
@@ -64,32 +62,6 @@ def _example(example: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [example]})
 
 
-DEVICE: dict[str, Any] = {
-    "device": _DEVICE,
-    "state": "online",
-    "reason": "",
-    "faults": [],
-    "silent": False,
-    "first_heard_at": "2026-11-02T08:00:00Z",
-    "heard_at": _NOON,
-    "mode": "validated",
-    "privacy": "thumbnail",
-    "bundle": _BUNDLE,
-    "config": 3,
-    "versions": {"tinymlops": "0.1.0", "ai-edge-litert": "2.3.0"},
-    "actors": ["extractor", "knn", "drift_monitor"],
-    "detectors": ["residual-cusum"],
-    "location": "hall 2, line 4",
-    "location_source": "config",
-    "report_s": 60.0,
-    "in_drift": True,
-    "episode": _EPISODE,
-    "drift_since": _NOON,
-    "samples_pending": 12,
-    "labels_outstanding": 1,
-}
-
-
 class Device(BaseModel):
     """A device: presence, what it says of itself, and what is going on."""
 
@@ -120,29 +92,10 @@ class Device(BaseModel):
 
 
 class DevicePage(BaseModel):
-    model_config = _example({"items": [DEVICE], "next": _NEXT})
+    model_config = _example({"items": [DEVICE], "next": NEXT})
 
     items: list[Device]
     next: str | None = Field(description="give it as `after` to get the next page; null on the last")
-
-
-EPISODE: dict[str, Any] = {
-    "device": _DEVICE,
-    "episode": _EPISODE,
-    "open": False,
-    "begin_at": _NOON,
-    "end_at": "2026-11-23T12:20:00Z",
-    "last_at": "2026-11-23T12:20:00Z",
-    "detector": "residual-cusum",
-    "drift_type": "residual",
-    "peak_statistic": 31.2,
-    "threshold": 26.4,
-    "peak_severity": 1.18,
-    "frames": 6004,
-    "reason": "stream is in distribution again",
-    "events": 9,
-    "samples": 14,
-}
 
 
 class Episode(BaseModel):
@@ -168,30 +121,10 @@ class Episode(BaseModel):
 
 
 class EpisodePage(BaseModel):
-    model_config = _example({"items": [EPISODE], "next": _NEXT})
+    model_config = _example({"items": [EPISODE], "next": NEXT})
 
     items: list[Episode]
     next: str | None = Field(description="give it as `after` to get the next page; null on the last")
-
-
-LABEL: dict[str, Any] = {
-    "device": _DEVICE,
-    "sample": _SAMPLE,
-    "revision": 1,
-    "verdict": "is",
-    "label": "pear",
-    "by": "ada",
-    "bundle": _BUNDLE,
-    "state": "applied",
-    "reason": "",
-    "current": True,
-    "made_at": _NOON,
-    "published_at": _NOON,
-    "answered_at": _LATER,
-    "cleared_at": _LATER,
-}
-_ON_ITS_WAY = ("published_at", "answered_at", "cleared_at")
-QUEUED: dict[str, Any] = {k: v for k, v in {**LABEL, "state": "queued"}.items() if k not in _ON_ITS_WAY}
 
 
 class Label(BaseModel):
@@ -218,7 +151,7 @@ class Label(BaseModel):
 
 
 class LabelPage(BaseModel):
-    model_config = _example({"items": [LABEL], "next": _NEXT})
+    model_config = _example({"items": [LABEL], "next": NEXT})
 
     items: list[Label]
     next: str | None = Field(description="give it as `after` to get the next page; null on the last")
@@ -227,22 +160,9 @@ class LabelPage(BaseModel):
 class LabelHistory(BaseModel):
     """Everything said about one sample, the newest first."""
 
-    model_config = _example(
-        {"items": [{**LABEL, "revision": 2}, {**LABEL, "label": "apple", "state": "superseded", "current": False}]}
-    )
+    model_config = _example(HISTORY)
 
     items: list[Label]
-
-
-NEW_LABELS: dict[str, Any] = {
-    name: {"summary": summary, "value": {"device": _DEVICE, "sample": _SAMPLE, **said, "by": "ada"}}
-    for name, summary, said in (
-        ("is", "it is a pear", {"verdict": "is", "label": "pear"}),
-        ("is-not", "it is no apple", {"verdict": "is-not", "label": "apple"}),
-        ("unknown", "nobody can tell", {"verdict": "unknown"}),
-        ("retract", "what was said before was wrong", {"verdict": "retract"}),
-    )
-}
 
 
 class NewLabel(BaseModel):
@@ -286,34 +206,6 @@ class CurrentLabel(BaseModel):
     answered_at: datetime | None
 
 
-SAMPLE: dict[str, Any] = {
-    "device": _DEVICE,
-    "sample": _SAMPLE,
-    "at": _NOON,
-    "received_at": _LATER,
-    "episode": _EPISODE,
-    "bundle": _BUNDLE,
-    "predicted": "apple",
-    "confidence": 0.6,
-    "score": 2.1,
-    "neighbours": ["apple", "apple", "pear", "apple", "plum"],
-    "distances": [3.1, 3.2, 3.4, 3.9, 4.0],
-    "picture": f"/samples/{_DEVICE}/{_SAMPLE}/picture",
-    "width": 96,
-    "height": 96,
-    "label": {
-        "revision": 1,
-        "verdict": "is",
-        "label": "pear",
-        "by": "ada",
-        "state": "applied",
-        "reason": "",
-        "made_at": _NOON,
-        "answered_at": _LATER,
-    },
-}
-
-
 class Sample(BaseModel):
     """A strange frame that a device kept aside for a person to look at."""
 
@@ -337,29 +229,10 @@ class Sample(BaseModel):
 
 
 class SamplePage(BaseModel):
-    model_config = _example({"items": [SAMPLE], "next": _NEXT})
+    model_config = _example({"items": [SAMPLE], "next": NEXT})
 
     items: list[Sample]
     next: str | None = Field(description="give it as `after` to get the next page; null on the last")
-
-
-ADAPTATION: dict[str, Any] = {
-    "device": _DEVICE,
-    "adaptation": "3f9a1c20-000004-a1",
-    "at": _LATER,
-    "received_at": _LATER,
-    "episode": _EPISODE,
-    "kind": "novel-class",
-    "outcome": "applied",
-    "reason": "",
-    "label": "novel-1",
-    "samples": 25,
-    "statistic": 0.61,
-    "threshold": 0.8,
-    "accuracy_before": 0.958,
-    "accuracy_after": 0.957,
-    "memory": 225,
-}
 
 
 class Adaptation(BaseModel):
@@ -385,19 +258,10 @@ class Adaptation(BaseModel):
 
 
 class AdaptationPage(BaseModel):
-    model_config = _example({"items": [ADAPTATION], "next": _NEXT})
+    model_config = _example({"items": [ADAPTATION], "next": NEXT})
 
     items: list[Adaptation]
     next: str | None = Field(description="give it as `after` to get the next page; null on the last")
-
-
-MODEL: dict[str, Any] = {
-    "model": "digits",
-    "version": 4,
-    "digest": "9b74c9897bac770ffc029102a200c5de0dd4b8d6b3a3e4a35dd4b0c2ac5bbd36",
-    "aliases": ["champion"],
-    "tags": {"runtime": "ai-edge-litert 2.3.0", "dimension": "64"},
-}
 
 
 class Model(BaseModel):
@@ -428,14 +292,7 @@ class Part(BaseModel):
 class Health(BaseModel):
     """Whether the API can do its work; `database` alone decides the status."""
 
-    model_config = _example(
-        {
-            "database": {"ok": True, "why": ""},
-            "broker": {"ok": True, "why": ""},
-            "objects": {"ok": True, "why": ""},
-            "registry": {"ok": False, "why": "the model registry did not answer within 3 seconds"},
-        }
-    )
+    model_config = _example(HEALTH)
 
     database: Part
     broker: Part

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from pathlib import Path
 
+from broker.address import BrokerAddress
 from broker.errors import SettingsError
 from broker.settings import setting
 from broker.topics import ROOT
@@ -20,6 +22,11 @@ class ApiSettings:
     port: int = setting(8080, "port to listen on; 0 takes a free one")
     database: str = setting("postgresql:///tinyml", "URL of the PostgreSQL database")
     broker: str = setting("mqtt://127.0.0.1:1883", "URL of the MQTT broker; mqtts:// for TLS")
+    username: str = setting("", "user name at the broker, where the URL has none")
+    password: str = setting("", "password at the broker", secret=True)
+    ca_file: Path | None = setting(None, "certificate authorities to trust at the broker, instead of the system's")
+    cert_file: Path | None = setting(None, "client certificate for the broker")
+    key_file: Path | None = setting(None, "key of the client certificate")
     objects: str = setting("data/objects", "object store: a folder, or s3://key:secret@host/bucket")
     registry: str = setting("sqlite:///data/mlflow.db", "model registry: URL of MLflow, or sqlite:///FILE")
     token: str = setting("", "whoever changes something has to show this word, at least 16 characters", secret=True)
@@ -43,6 +50,20 @@ class ApiSettings:
             raise SettingsError(
                 f"whoever reaches {self.host} could label: set a token ({PREFIX}TOKEN), or listen on 127.0.0.1"
             )
+
+    def broker_address(self) -> BrokerAddress:
+        """Where the broker is; raises SettingsError where the URL or a file of TLS cannot be used."""
+        address = BrokerAddress.of(
+            self.broker,
+            username=self.username,
+            password=self.password,
+            ca_file=self.ca_file,
+            cert_file=self.cert_file,
+            key_file=self.key_file,
+        )
+        if address.tls:
+            address.tls_context()
+        return address
 
 
 def is_loopback(host: str) -> bool:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from broker.errors import TinymlError
 
+from .. import examples
 from ..schemas import Health, Part
 
 router = APIRouter(tags=["health"])
@@ -41,16 +42,7 @@ NOT_WELL: dict[int | str, dict[str, Any]] = {
     503: {
         "model": Health,
         "description": "The database is away, so nothing can be asked or labelled",
-        "content": {
-            "application/json": {
-                "example": {
-                    "database": {"ok": False, "why": "The database does not answer: connection refused"},
-                    "broker": {"ok": False, "why": "The database does not answer: connection refused"},
-                    "objects": {"ok": True, "why": ""},
-                    "registry": {"ok": True, "why": ""},
-                }
-            }
-        },
+        "content": {"application/json": {"example": examples.NOT_WELL}},
     }
 }
 

@@ -21,10 +21,9 @@ from ..errors import (
     TokenNeededError,
     UnknownSampleError,
 )
+from ..examples import NEW_LABELS, QUEUED
 from ..problems import documented
 from ..schemas import (
-    NEW_LABELS,
-    QUEUED,
     DeviceId,
     DeviceName,
     Label,

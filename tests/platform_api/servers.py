@@ -103,11 +103,12 @@ class ApiProcess:
 class Onlooker:
     """A plain MQTT client that sees all label topics, as a device would, and can publish."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, retained: bool = True) -> None:
         self.heard: list[tuple[str, bytes]] = []
+        self.retained = retained
         self._subscribed = threading.Event()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
-        self._client.on_message = lambda _c, _u, message: self.heard.append((message.topic, message.payload))
+        self._client.on_message = self._hear
         self._client.on_connect = lambda client, *_: client.subscribe(LABELS, 1)
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.connect("127.0.0.1", port)
@@ -120,6 +121,10 @@ class Onlooker:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+    def _hear(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
+        if self.retained or not message.retain:
+            self.heard.append((message.topic, message.payload))
 
     def publish(self, topic: str, payload: bytes) -> None:
         self._client.publish(topic, payload, qos=1, retain=True).wait_for_publish(5)

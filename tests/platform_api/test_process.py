@@ -104,15 +104,16 @@ def test_the_command_prints_the_document(capsys: pytest.CaptureFixture[str]) -> 
         (["--port", "70000"], "0 to 65535"),
         (["--connections", "0"], "more than 0"),
         (["--broker", "http://127.0.0.1"], "mqtt://"),
+        (["--broker", "mqtts://127.0.0.1", "--ca-file", "{missing}"], "cannot be used as certificate authority"),
         (["--objects", "ftp://127.0.0.1"], "no object store"),
         (["--host", "127.0.0.1", "--port", "{taken}"], "cannot listen on 127.0.0.1"),
     ],
 )
 def test_a_setting_that_cannot_be_is_one_sentence(
-    capsys: pytest.CaptureFixture[str], flags: list[str], sentence: str
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, flags: list[str], sentence: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        told = [flag.format(taken=taken.getsockname()[1]) for flag in flags]
+        told = [flag.format(taken=taken.getsockname()[1], missing=tmp_path / "ca.pem") for flag in flags]
         assert cli.main(["api", "run", "--port", "0", *told]) == 2
     said = capsys.readouterr().err
     assert sentence in said
