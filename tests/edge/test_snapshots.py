@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -178,6 +179,28 @@ def test_one_may_wait_and_a_newer_one_takes_its_place(tmp_path: Path) -> None:
         ("s3", ""),
     ]
     assert latest(tmp_path)[0] == snapshot(3)
+
+
+def test_the_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def synced(handle: int) -> None:
+        done.append(f"sync {Path(os.readlink(f'/proc/self/fd/{handle}')).name}")
+        sync(handle)
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append(f"rename {path.name}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    store = SnapshotStore(tmp_path, lambda answer: done.append(f"answer {answer.snapshot}"))
+    store.save(snapshot(1))
+    assert store.close()
+    assert done == ["sync 00000001.part", "rename 00000001.part", f"sync {tmp_path.name}", "answer s1"]
 
 
 def test_a_place_that_is_no_directory_is_named(tmp_path: Path) -> None:
