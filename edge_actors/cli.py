@@ -6,13 +6,13 @@ import argparse
 import logging
 import signal
 import sys
-import time
 from collections.abc import Sequence
 
 from broker.settings import add_arguments, from_arguments
 
 from .process import EdgeProcess
 from .settings import PREFIX, EdgeSettings
+from .status import StatusLine
 
 ABOUT = """Runs a device: takes pictures from a camera, recognises them with what its bundle knows, notices drift,
 keeps samples of it for a person, and learns from the labels that come back. It works without a link; what it has to
@@ -22,8 +22,6 @@ say waits on disk until the server has stored it.
 
 Ctrl-C or SIGTERM stops it cleanly, and the next start goes on where it stopped. Settings come from flags, from the
 environment, and from a file, in this order."""
-
-STATUS_S = 5.0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -51,7 +49,8 @@ def run_device(settings: EdgeSettings) -> int:
         f"camera {settings.camera}, {link}, state in {process.state.path}",
         flush=True,
     )
-    process.run(StatusLine(process) if settings.verbose or sys.stdout.isatty() else lambda: None)
+    form = settings.status if settings.status != "auto" else ("text" if sys.stdout.isatty() else "none")
+    process.run(StatusLine(process, form) if form != "none" else lambda: None)
     print(
         f"{settings.device} stopped ({process.reason}): {process.camera.frames} frames, "
         f"{process.left} records wait for the server",
@@ -63,30 +62,3 @@ def run_device(settings: EdgeSettings) -> int:
 def _stop(process: EdgeProcess, number: int) -> None:
     process.stop(signal.Signals(number).name)
     signal.signal(number, signal.SIG_DFL)  # whoever asks twice does not want to wait
-
-
-class StatusLine:
-    """A line for a person every few seconds."""
-
-    def __init__(self, process: EdgeProcess) -> None:
-        self.process = process
-        self._printed = time.monotonic()
-
-    def __call__(self) -> None:
-        if time.monotonic() - self._printed >= STATUS_S:
-            self._printed = time.monotonic()
-            print(self.text(), flush=True)
-
-    def text(self) -> str:
-        process, metrics = self.process, self.process.probe.latest.metrics
-        link = "no link" if process.bridge is None else process.bridge.connection.state.reason or "link up"
-        parts = [
-            f"{process.clock.now():.0f} s",
-            f"{process.camera.frames} frames",
-            f"{metrics.get('fps', 0.0):.1f}/s",
-            f"{metrics.get('frame_p95_us', 0.0) / 1000:.1f} ms",
-            f"{process.spool.stats().records} records wait",
-            link,
-            ", ".join(sorted(process.faults())) or "no faults",
-        ]
-        return " | ".join(parts)

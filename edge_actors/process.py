@@ -108,6 +108,12 @@ class EdgeProcess:
         self.reason = self.reason or reason
         self._stop_wanted.set()
 
+    @property
+    def episode(self) -> str:
+        """The id of the drift episode that is going on; empty outside."""
+        monitor: Any = self.device.actor("drift_monitor")
+        return str(monitor.episode)
+
     def faults(self) -> frozenset[str]:
         """Everything that is wrong with the device now, by name."""
         parts = [self.spool.faults, self.snapshots.faults, self.camera.faults]

@@ -96,7 +96,11 @@ class EdgeSettings:
     )
     location: str = setting("", "where the device is, as people say it")
     log_level: str = setting("warning", "what goes to standard error", choices=("debug", "info", "warning", "error"))
-    verbose: bool = setting(False, "print a line on how it goes every few seconds, also without a terminal")
+    status: str = setting(
+        "auto",
+        "print a line on how it goes: text every 5 s, json every second; auto: text where there is a terminal",
+        choices=("auto", "text", "json", "none"),
+    )
 
     def __post_init__(self) -> None:
         topics.check_device(self.device)

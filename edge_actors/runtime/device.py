@@ -15,6 +15,7 @@ from broker.messages import DeadLetter, Frame, Message, SnapshotRequested, Tick
 
 from ..errors import RestartBudgetSpentError
 from ..ports.snapshots import Snapshot, Snapshots
+from .actor import Actor
 from .crew import Crew, States
 from .door import Doors
 from .latency import Latency
@@ -122,6 +123,10 @@ class Device:
     def failures(self) -> int:
         """How often an actor failed and was rebuilt in this process."""
         return self._crew.failures
+
+    def actor(self, name: str) -> Actor[Any, Any]:
+        """The living actor of a name, to read from; only the loop may call it."""
+        return self._crew.seats[name].actor
 
     def latencies(self) -> dict[str, float]:
         """Medians and 95th percentiles of late, in microseconds: `<actor>_p50_us`, and `frame_p50_us` for all of it.

@@ -1,0 +1,64 @@
+"""The server side on this machine alone: broker, database, object folder, model registry, one worker, the API."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from broker.embedded import BrokerProcess
+from ingest.embedded import EmbeddedPostgres
+
+from .process import Process, tinyml
+
+
+class Stack:
+    """Real parts on loopback and free ports, each its own process; `stop` ends every one by its id."""
+
+    def __init__(self, directory: Path, *, broker: str = "auto") -> None:
+        self.directory = directory
+        (directory / "logs").mkdir(parents=True, exist_ok=True)
+        self.broker = BrokerProcess(directory / "broker", kind=broker)
+        self.database = EmbeddedPostgres(directory / "postgres")
+        self.objects = directory / "objects"
+        self.registry = f"sqlite:///{directory / 'registry.db'}"
+        self.worker = Process("ingest worker", [], self.log("ingest"))
+        self.api = Process("platform API", [], self.log("api"))
+        self.api_url = ""
+
+    def log(self, name: str) -> Path:
+        return self.directory / "logs" / f"{name}.log"
+
+    def start(self) -> None:
+        self.database.start()
+        self.broker.start()
+        self.start_worker()
+        self.start_api()
+
+    def start_worker(self) -> None:
+        self.worker.argv = tinyml("ingest", "run", *self._stores())
+        self.worker.start()
+        self.worker.wait_for("listening")
+
+    def start_api(self) -> None:
+        port = self.api_url.rpartition(":")[2] or "0"  # the same one again after a restart
+        self.api.argv = tinyml("api", "run", "--port", port, *self._stores())
+        self.api.start()
+        self.api_url = self.api.wait_for(r"listening on (http://\S+)")[1]
+
+    def _stores(self) -> list[str]:
+        return [
+            *("--broker", self.broker.url),
+            *("--database", self.database.url),
+            *("--objects", str(self.objects)),
+            *("--registry", self.registry),
+        ]
+
+    def stop(self) -> None:
+        self.api.stop()
+        self.worker.stop()
+        self.broker.stop()
+        self.database.stop()
+
+    def remove(self) -> None:
+        """Deletes everything the stack wrote."""
+        shutil.rmtree(self.directory, ignore_errors=True)
