@@ -60,5 +60,5 @@ def run_device(settings: EdgeSettings) -> int:
 
 
 def _stop(process: EdgeProcess, number: int) -> None:
-    process.stop(signal.Signals(number).name)
+    process.ask_to_stop(signal.Signals(number).name)
     signal.signal(number, signal.SIG_DFL)  # whoever asks twice does not want to wait

@@ -219,10 +219,13 @@ class MqttBridge:
             self._tell_no_link()
 
     def _take_answers(self) -> None:
+        stored: dict[str, list[tuple[int, int]]] = {}
         while self._answers:
-            stored = self._answers.popleft()
-            confirmed = self.spool.confirm(stored.boot, stored.ranges)
-            self.in_flight.confirmed(stored.boot, stored.ranges)
+            answer = self._answers.popleft()
+            stored.setdefault(answer.boot, []).extend(answer.ranges)
+        for boot, ranges in stored.items():  # all in one go: every transaction is a write to an SD card
+            confirmed = self.spool.confirm(boot, ranges)
+            self.in_flight.confirmed(boot, ranges)
             with self._changed:
                 self.counts["uplink_confirmed"] += confirmed
                 self._changed.notify_all()

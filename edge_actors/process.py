@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 SESSION_EXPIRY_S = 24 * 3600  # how long the broker keeps what comes down for a device that is away
 LAST_WORK_S = 10.0  # how long the loop may take for what it has begun
-LOOK_S = 0.5
+LOOK_S = 0.25
 
 
 class Nowhere:
@@ -58,7 +58,7 @@ class EdgeProcess:
 
     def __init__(self, settings: EdgeSettings) -> None:
         self.settings = settings
-        self.reason = ""  # why it stops
+        self.reason = self._asked = ""  # why it stops
         self.crash: BaseException | None = None  # what a thread failed with
         self.left = 0  # records that waited in the spool at the end
         self._stop_wanted, self._camera_stops = threading.Event(), threading.Event()
@@ -86,7 +86,7 @@ class EdgeProcess:
         self._loop = threading.Thread(target=self.device.run, name="device", daemon=True)
 
     def run(self, watch: Callable[[], object] = lambda: None) -> None:
-        """Runs the device until somebody wants it to stop; `watch` is called twice a second meanwhile.
+        """Runs the device until somebody wants it to stop; `watch` is called a few times a second meanwhile.
 
         Raises what made the loop or a thread of the rim fail, after everything was put in order.
         """
@@ -94,9 +94,10 @@ class EdgeProcess:
         try:
             self._start()
             watchdog = Watchdog(self.device)
-            while not self._stop_wanted.wait(LOOK_S):
+            while not self._asked and not self._stop_wanted.wait(LOOK_S):
                 watchdog.feed()
                 watch()
+            self.reason = self.reason or self._asked
             self._stop()
         finally:
             threading.excepthook = before
@@ -104,9 +105,13 @@ class EdgeProcess:
             raise self.crash
 
     def stop(self, reason: str) -> None:
-        """Makes `run` end; safe to call from any thread and from a signal handler."""
+        """Makes `run` end; for the threads of the device."""
         self.reason = self.reason or reason
         self._stop_wanted.set()
+
+    def ask_to_stop(self, reason: str) -> None:
+        """Makes `run` end soon; for a signal handler, which may not touch what its own thread could hold."""
+        self._asked = reason
 
     @property
     def episode(self) -> str:

@@ -229,6 +229,14 @@ def test_pictures_come_through_standard_input_and_none_is_dropped(kit: Kit, tmp_
     assert last == f"dev1 stopped (the source is at its end): {SHOWN + 1} frames, 0 records wait for the server"
 
 
+def test_a_recorded_run_plays_again_to_the_same_bytes(
+    kit: Kit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = run(settings(kit, tmp_path, mode="monitor", broker="mqtt://127.0.0.1:1", journal="auto"))
+    assert cli.main(["replay", str(tmp_path / "journal"), "--bundle", str(kit.bundle)]) == 0
+    assert f"{process.outputs.records} records, the same bytes" in capsys.readouterr().out
+
+
 # ---- stopped and killed ----------------------------------------------------------------------------------------
 
 
