@@ -71,7 +71,7 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=usual.seed, metavar="N", help="which pictures go where; default 0"
     )
     parser.add_argument(
-        "--augment", type=int, default=usual.augment, metavar="N", help="further jittered views a picture; default 0"
+        "--augment", type=int, default=usual.augment, metavar="N", help="further jittered views a picture; default 1"
     )
     parser.set_defaults(run=_build)
 

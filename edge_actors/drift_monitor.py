@@ -15,6 +15,8 @@ from .arrays import floats
 from .runtime.actor import Actor
 
 WORST = 10.0  # severities are capped
+COMMISSIONING_SCENES = 60  # as many scenes have to be seen before what they have in common is believed
+LONGEST_COMMISSIONING = 4  # times the set number of frames, however few scenes there were
 MOST_SAMPLES_TOLD = 256  # ids that one message carries; further ones come with the next
 
 Inbox = Neighbours | SampleQuarantined
@@ -24,7 +26,8 @@ Outbox = Scored | DriftDetected | DriftContinued | DriftCleared
 class DriftMonitor(Actor[Inbox, Outbox]):
     """An alarm of the detector begins an episode, named by its frame; the recovery rule ends it.
 
-    In the first `commissioning` frames no alarm is raised, and each class's usual score on this stream is learned.
+    In the first `commissioning` frames no alarm is raised, and each class's usual score on this stream is learned. A
+    camera that dwells is given more of them, until it has shown 60 scenes, but at most four times as many.
     """
 
     def __init__(
@@ -40,7 +43,9 @@ class DriftMonitor(Actor[Inbox, Outbox]):
         self.scores, self.gate, self.detector, self.recovery = scores, gate, detector, recovery
         self.commissioning, self.continue_every = commissioning, continue_every
         self.settling = Commissioning()
-        self.frames = 0  # ever
+        self.settled = commissioning == 0
+        self.frames = 0  # ever, and of these in commissioning:
+        self.commissioned = 0
         self.episode = ""
         self.episode_frames = 0
         self._samples: list[str] = []  # quarantined since the last message of the episode
@@ -53,7 +58,7 @@ class DriftMonitor(Actor[Inbox, Outbox]):
             return
         seen = self._observe(message)
         self.frames += 1
-        if self.frames <= self.commissioning:
+        if not self.settled:
             self._commission(seen)
         elif self.episode:
             yield from self._in_drift(message, seen)
@@ -80,7 +85,9 @@ class DriftMonitor(Actor[Inbox, Outbox]):
             "detector": {self.detector.name: self.detector.state()},
             "recovery": self.recovery.state(),
             "settling": self.settling.state(),
+            "settled": self.settled,
             "frames": self.frames,
+            "commissioned": self.commissioned,
             "episode": self.episode,
             "episode_frames": self.episode_frames,
             "samples": list(self._samples),
@@ -94,7 +101,8 @@ class DriftMonitor(Actor[Inbox, Outbox]):
             self.detector.restore(state["detector"][self.detector.name])
         self.recovery.restore(state["recovery"])
         self.settling.restore(state["settling"])
-        self.frames, self.episode = state["frames"], state["episode"]
+        self.settled, self.frames = state["settled"], state["frames"]
+        self.commissioned, self.episode = state["commissioned"], state["episode"]
         self.episode_frames, self._samples = state["episode_frames"], list(state["samples"])
         self._scene = (state["scene"][0], state["scene"][1])
 
@@ -111,11 +119,14 @@ class DriftMonitor(Actor[Inbox, Outbox]):
     def _commission(self, seen: Observation) -> None:
         """Learns what is usual here, a scene at a time, and begins to watch when that is done."""
         label, score = self._scene
-        if label and (seen.opened or self.frames == self.commissioning):
+        if label and seen.opened:
             self.settling.add(label, score)
         self._scene = (seen.label if seen.opened else label, seen.scene_score)
-        if self.frames == self.commissioning:
+        self.commissioned = self.frames
+        enough = self.frames >= self.commissioning and self.settling.scenes >= COMMISSIONING_SCENES
+        if enough or self.frames >= LONGEST_COMMISSIONING * self.commissioning:
             self.scores.offsets = self.settling.offsets()
+            self.settled = True
 
     def _at_rest(self, message: Neighbours, seen: Observation) -> Iterator[Outbox]:
         statistic = self.detector.update(seen)
@@ -132,7 +143,7 @@ class DriftMonitor(Actor[Inbox, Outbox]):
                 statistic=statistic,
                 threshold=self.detector.threshold,
                 severity=self._severity(statistic),
-                frames=self.frames - self.commissioning,
+                frames=self.frames - self.commissioned,
             )
 
     def _in_drift(self, message: Neighbours, seen: Observation) -> Iterator[Outbox]:

@@ -55,15 +55,13 @@ def fit(pixels: Pixels, height: int, width: int, channels: int) -> Pixels:
 
 
 def jitter(pixels: Pixels, chance: np.random.Generator) -> Pixels:
-    """As a camera might see the same again: a random crop of 7/8 or more, mirrored or not, in other light."""
+    """As a camera might see the same again: a random crop of 7/8 or more, in slightly other light."""
     height, width, channels = pixels.shape
     share = chance.uniform(SMALLEST_CROP, 1.0)
     down, right = chance.uniform(0, 1 - share, 2) * (height, width)
     box = (right, down, right + share * width, down + share * height)
     image = _image(pixels).resize((width, height), box=box)
     seen = np.asarray(image, np.float32).reshape(height, width, channels)
-    if chance.random() < 0.5:
-        seen = seen[:, ::-1]
     brightness, contrast = chance.uniform(1 - LIGHT, 1 + LIGHT, 2)
     mean = seen.mean()
     lit: Pixels = np.clip(((seen - mean) * contrast + mean) * brightness + 0.5, 0, 255).astype(np.uint8)

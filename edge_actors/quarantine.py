@@ -21,12 +21,12 @@ from broker.messages import (
 )
 
 from . import pictures
+from .algorithms.calibration import UNLIKE
 from .algorithms.strange_samples import Entry, StrangeSamples
 from .arrays import floats, packed
 from .runtime.actor import Actor
 
 STRANGE = 1.0  # scores above it are kept
-UNLIKE = 0.9  # of the usual distance to a neighbour: nearer than that two samples show the same
 JUDGED_FRAMES = 100  # after the alarm; their lower quartile tells global drift from novel content
 ENOUGH = 40  # unexplained samples to ask the adapter
 ENOUGH_MORE = 10  # new ones to ask it again

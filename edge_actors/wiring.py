@@ -52,8 +52,6 @@ from .settings import EdgeSettings
 from .state_manager import StateManager
 from .uplink import Uplink
 
-NEW_SCENE = 0.9  # of the usual distance to the nearest sample: a frame that moved farther shows another scene
-
 # What may come in, in the order in which waiting messages are taken.
 DOORS: dict[type[Message], Door] = {
     Tick: Door(room=4, drop_oldest=True, tells_time=True),
@@ -109,14 +107,13 @@ def build(settings: EdgeSettings, bundle: Bundle, outbox: Outbox) -> dict[str, F
     """How to make each actor of a device; made again after a failure, an actor begins as fresh as the first time."""
     contents, statistics = bundle.contents, bundle.contents.statistics
     dimension, k = contents.projection.dimension, contents.settings.k
-    usual_distance = statistics.nearest
     return {
         "uplink": lambda: Uplink(settings.device, outbox),
         "extractor": lambda: Extractor(bundle.interpreter, contents.projection),
         "knn": lambda: Knn(bundle.memory(), contents.calibration, bundle.digest),
         "drift_monitor": lambda: DriftMonitor(
             statistics.scores(),
-            SceneGate(NEW_SCENE * usual_distance),
+            SceneGate(statistics.scene),
             SceneCusum(settings.false_alarm_scenes),
             Recovery(statistics.usual),
             commissioning=settings.commissioning_frames,
@@ -125,7 +122,7 @@ def build(settings: EdgeSettings, bundle: Bundle, outbox: Outbox) -> dict[str, F
             bundle=bundle.digest,
             dimension=dimension,
             k=k,
-            usual_distance=usual_distance,
+            usual_distance=statistics.nearest,
             privacy=settings.privacy,
             limit=settings.quarantine_size,
         ),

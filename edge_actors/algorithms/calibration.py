@@ -11,6 +11,8 @@ from .neighbours import Memory
 from .recovery import usual_shares
 from .scores import ClassScores, Pair, Usual, signals_of
 
+UNLIKE = 0.9  # of the usual distance to the nearest sample: nearer than that two frames show the same
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -34,6 +36,7 @@ class Statistics:
     overall: Usual
     usual: tuple[float, ...]  # shares of the classes of scores that `recovery` knows
     nearest: float  # median distance of a frame to its nearest sample of the memory
+    scene: float  # two frames that lie farther apart show different scenes
     accuracy: float
 
     def scores(self) -> ClassScores:
@@ -41,18 +44,23 @@ class Statistics:
         return ClassScores(self.everywhere, self.classes, self.overall)
 
 
-def measure(memory: Memory, calibration: Calibration) -> Statistics:
-    """The statistics of calibration frames against a memory of at least k samples."""
+def measure(memory: Memory, calibration: Calibration, same_scene: float = 0.0) -> Statistics:
+    """The statistics of calibration frames against a memory of at least k samples.
+
+    `same_scene` is how far apart two views of one picture usually lie at most; 0 where that is not known.
+    """
     votes = [memory.vote(row) for row in calibration.values]
     seen = [signals_of(residual, vote) for residual, vote in zip(calibration.residuals.tolist(), votes, strict=True)]
     labels = [vote.label for vote in votes]
     scores = ClassScores.fit(seen, labels)
+    nearest = median(vote.distances[0] for vote in votes)
     return Statistics(
         scores.everywhere,
         scores.classes,
         scores.overall,
         tuple(usual_shares([scores.score(label, one) for label, one in zip(labels, seen, strict=True)])),
-        median(vote.distances[0] for vote in votes),
+        nearest,
+        max(UNLIKE * nearest, same_scene),
         _share_equal(labels, calibration.labels),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from functools import partial
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from broker.messages import Uint8Array
 from ..arrays import Floats, floats, packed
 
 UNKNOWN = "unknown"  # the vote of a memory with fewer than k samples
+# The dot product of each row with itself; numpy 1, which tflite_runtime needs, has only the slower way.
+_SQUARES = getattr(np, "vecdot", partial(np.einsum, "ij,ij->i"))
 SLACK = 3  # more candidates than neighbours: the norm trick rounds, the exact distances decide
 
 
@@ -63,15 +66,15 @@ class Memory:
         if self.size < self.k:
             return Vote(UNKNOWN, 0.0, [], [], 0.0)
         rows, distances = self._nearest(x)
-        codes = self._codes[rows].tolist()
-        winner = self._winner(codes, rows)
-        return Vote(
-            self._words[winner],
-            codes.count(winner) / self.k,
-            distances,
-            [self._words[code] for code in codes],
-            self._rival(x, winner, codes, distances),
-        )
+        labels = [self._named[row] for row in rows]
+        winner, votes = labels[0], labels.count(labels[0])
+        if votes < self.k:
+            winner = _winner(labels, rows)
+            votes = labels.count(winner)
+            rival = next(distance for label, distance in zip(labels, distances, strict=True) if label != winner)
+        else:
+            rival = self._rival(x, winner)
+        return Vote(winner, votes / self.k, distances, labels, rival)
 
     def votes(self, many: Floats) -> list[str]:
         """The vote for each row of (n, D), all at once."""
@@ -165,28 +168,22 @@ class Memory:
         closeness = np.dot(self._live, x, out=self._live_scratch)
         np.subtract(self._live_half_norms, closeness, out=closeness)
         candidates = closeness.argpartition(self._last_candidate)[: self._last_candidate + 1]
-        gaps = self._live[candidates] - x
-        squares = np.einsum("ij,ij->i", gaps, gaps).tolist()
-        nearest = sorted(zip(squares, candidates.tolist(), strict=True))[: self.k]
+        gaps = self._live.take(candidates, 0, self._gaps, "clip")  # "clip" is the mode that does not copy twice
+        np.subtract(gaps, x, out=gaps)
+        nearest = sorted(zip(_SQUARES(gaps, gaps).tolist(), candidates.tolist(), strict=True))[: self.k]
         return [row for _, row in nearest], [sqrt(square) for square, _ in nearest]
 
-    def _winner(self, codes: list[int], rows: list[int]) -> int:
-        if codes.count(codes[0]) == self.k:
-            return codes[0]
-        oldest: dict[int, int] = {}
-        for code, row in zip(codes, rows, strict=True):
-            oldest[code] = min(row, oldest.get(code, row))
-        return max(oldest, key=lambda code: (codes.count(code), -oldest[code]))
-
-    def _rival(self, x: Floats, winner: int, codes: list[int], distances: list[float]) -> float:
-        for code, distance in zip(codes, distances, strict=True):
-            if code != winner:
-                return distance
+    def _rival(self, x: Floats, winner: str) -> float:
+        """The distance to the nearest sample of another label, when none of the k nearest is one."""
         if len(self._words) == 1:
             return 0.0
-        others = np.where(self._codes != winner, self._live_scratch, np.float32(np.inf))
+        mask = self._masks.get(winner)
+        if mask is None:
+            own = self._codes == self._words.index(winner)
+            mask = self._masks[winner] = np.where(own, np.float32(np.inf), np.float32(0))
+        others = np.add(self._live_scratch, mask, out=self._live_scratch)
         gap = self._live[others.argmin()] - x
-        return sqrt(float(gap @ gap))
+        return sqrt(gap.dot(gap))
 
     def _evictable(self, newcomer: Origin) -> int | None:
         """The oldest sample of the largest class: a pseudo one; a person's only for a person's; never a reference."""
@@ -194,17 +191,27 @@ class Memory:
         for origin in (Origin.PSEUDO, Origin.PERSON):
             rows = [row for row in range(self.reference, self.size) if self.origins[row] == origin]
             if rows and origin >= newcomer:
-                return max(rows, key=lambda row: (counts[self._words[self._codes[row]]], -row))
+                return max(rows, key=lambda row: (counts[self._named[row]], -row))
         return None
 
     def _changed(self, first: int) -> None:
         """Works out again what hangs on rows, labels and names; rows before `first` are as they were."""
         fresh = self._rows[first : self.size]
         self._half_norms[first : self.size] = 0.5 * np.einsum("ij,ij->i", fresh, fresh)
-        named = [self.names.get(label, label) for label in self.labels]
-        self._words = sorted(set(named))
+        self._named = [self.names.get(label, label) for label in self.labels]
+        self._words = sorted(set(self._named))
         place = {word: code for code, word in enumerate(self._words)}
-        self._codes = np.array([place[name] for name in named], np.int64)
+        self._codes = np.array([place[name] for name in self._named], np.int64)
+        self._masks: dict[str, Floats] = {}  # per label, infinity where a sample has it, made when first needed
         self._live, self._live_half_norms = self._rows[: self.size], self._half_norms[: self.size]
         self._live_scratch = self._scratch[: self.size]
         self._last_candidate = min(self.k + SLACK, self.size) - 1
+        self._gaps = np.empty((self._last_candidate + 1, self.dimension), np.float32)
+
+
+def _winner(labels: list[str], rows: list[int]) -> str:
+    """The label with most votes; of equals the one with the oldest sample."""
+    oldest: dict[str, int] = {}
+    for label, row in zip(labels, rows, strict=True):
+        oldest[label] = min(row, oldest.get(label, row))
+    return max(oldest, key=lambda label: (labels.count(label), -oldest[label]))

@@ -127,9 +127,16 @@ class Commissioning:
         held[0] += 1
         held[1] += score
 
+    @property
+    def scenes(self) -> int:
+        return int(sum(scenes for scenes, _ in self._sums.values()))
+
     def offsets(self) -> dict[str, float]:
-        """Per label what to subtract from its scores, shrunk towards nothing."""
-        return {label: total / (scenes + SETTLING) for label, (scenes, total) in self._sums.items()}
+        """Per label what to subtract from its scores: what all have in common, shrunk towards nothing, and the own
+        deviation from that, shrunk as well."""
+        scenes, total = (sum(column) for column in zip((0.0, 0.0), *self._sums.values(), strict=True))
+        common = total / (scenes + SETTLING)
+        return {label: common + (own - n * common) / (n + SETTLING) for label, (n, own) in self._sums.items()}
 
     def state(self) -> dict[str, Any]:
         return {label: list(held) for label, held in self._sums.items()}

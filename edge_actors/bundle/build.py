@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ USUAL_DIMENSION = 64
 FEWEST_PICTURES = 4  # of a class: two to know it by, two to see whether it is known
 MOST_CALIBRATION = 1000  # frames; more would only cost the device memory
 LONGEST_LABEL = 64
+SAME_SCENE = 0.95  # of the views of a picture are taken for the same scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class BuildOptions:
     dimension: int | None = None  # of the projection; by itself 64, or half of what model or pictures allow
     k: int = 5
     seed: int = 0  # which pictures become memory and which calibration
-    augment: int = 0  # further views of each picture, as `jitter` makes them
+    augment: int = 1  # further views of each picture, as `jitter` makes them; they show how one scene varies
     most_memory: int = 500  # samples, evenly over the classes
     room: int = 250  # samples the device may add
 
@@ -169,13 +171,24 @@ def _contents(
         projection=projection,
         reference=reference,
         calibration=frames,
-        statistics=_statistics(reference, frames, settings),
+        statistics=_statistics(reference, frames, settings, _same_scene(projection, calibration)),
         settings=settings,
     )
 
 
-def _statistics(reference: Reference, calibration: Calibration, settings: Settings) -> Statistics:
-    return measure(Memory(reference.values, reference.labels, settings.capacity, settings.k), calibration)
+def _statistics(reference: Reference, calibration: Calibration, settings: Settings, same_scene: float) -> Statistics:
+    memory = Memory(reference.values, reference.labels, settings.capacity, settings.k)
+    return measure(memory, calibration, same_scene)
+
+
+def _same_scene(projection: Projection, calibration: list[View]) -> float:
+    """How far apart nearly all pairs of jittered views of a picture lie at most; 0 where there are none.
+
+    Measured from the plain view: the difference of two jitters is larger than one by the root of two.
+    """
+    plain = {view.picture: projection.project(view.embedding)[0] for view in calibration if view.turn == 0}
+    gaps = [projection.project(v.embedding)[0] - plain[v.picture] for v in calibration if v.turn]
+    return sqrt(2) * float(np.quantile(np.linalg.norm(gaps, axis=1), SAME_SCENE)) if gaps else 0.0
 
 
 def _dimension(interpreter: Interpreter, memory: list[View], options: BuildOptions) -> int:

@@ -77,6 +77,7 @@ def encoded(contents: Contents) -> dict[str, bytes]:
                 "overall": list(statistics.overall),
                 "usual": list(statistics.usual),
                 "nearest": statistics.nearest,
+                "scene": statistics.scene,
                 "accuracy": statistics.accuracy,
             },
         },
@@ -131,14 +132,15 @@ def _statistics(part: _Part, classes: Sequence[str]) -> Statistics:
     if not set(table.tree) <= set(classes):
         part.refuse("classes", "names a class that the bundle does not have")
     usual = tuple(part.numbers("usual", 4))
-    if min(usual) <= 0 or part.number("nearest") <= 0:
-        part.refuse("usual or nearest", "has to be above zero")
+    if min(*usual, part.number("nearest"), part.number("scene")) <= 0:
+        part.refuse("usual, nearest or scene", "has to be above zero")
     return Statistics(
         part.pair("everywhere"),
         {label: table.pair(label) for label in table.tree},
         part.usual(part.numbers("overall", 2), "overall"),
         usual,
         part.number("nearest"),
+        part.number("scene"),
         part.number("accuracy"),
     )
 
