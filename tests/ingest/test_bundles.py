@@ -14,6 +14,7 @@ from broker.cli import main
 from edge_actors.bundle import archive
 from ingest.bundles import facts_of
 from ingest.errors import RegistryError
+from tests.registries import empty_registry
 
 PARTS = {"model.tflite": b"a model", "memory.cbor": b"a memory"}
 
@@ -85,7 +86,7 @@ def test_a_missing_file_reads_as_a_sentence(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_the_command_registers_it_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = bundle(tmp_path / "digits.bundle")
-    command = ["ingest", "register", str(path), "--registry", f"sqlite:///{tmp_path / 'mlflow.db'}"]
+    command = ["ingest", "register", str(path), "--registry", empty_registry(tmp_path)]
     assert main([*command, "--alias", "champion"]) == 0
     assert main(command) == 0
     assert capsys.readouterr().out.splitlines() == ["digits version 1 champion"] * 2

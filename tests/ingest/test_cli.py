@@ -56,7 +56,8 @@ def test_finishes_what_it_has_in_hand_when_it_is_told_to_stop(
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
     wait_until(lambda: not fleet.listening())
-    assert fleet.states[-1].reason == "the worker was stopped"
+    # The broker's will may follow, where the last bytes of a link that was still being written to are lost.
+    assert "the worker was stopped" in [state.reason for state in fleet.states]
     wait_until(lambda: fleet.stored[DEVICE, BOOT] == seqs(eyes))  # all it stored it has said
     start()
     wait_until(fleet.listening, timeout=20)

@@ -10,23 +10,15 @@ import pytest
 
 from ingest.errors import RegistryError
 from ingest.stores.models import MlflowRegistry
+from tests.registries import empty_registry
 
 # MLflow's own models use an option that its SQLAlchemy has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
 
-@pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """An empty registry: making its tables takes seconds, so it is done once."""
-    path = tmp_path_factory.mktemp("registry") / "mlflow.db"
-    MlflowRegistry(f"sqlite:///{path}").versions()
-    return path.read_bytes()
-
-
 @pytest.fixture
-def registry(tmp_path: Path, prepared: bytes) -> MlflowRegistry:
-    (tmp_path / "mlflow.db").write_bytes(prepared)
-    return MlflowRegistry(f"sqlite:///{tmp_path / 'mlflow.db'}")
+def registry(tmp_path: Path) -> MlflowRegistry:
+    return MlflowRegistry(empty_registry(tmp_path))
 
 
 def bundle(tmp_path: Path, content: bytes = b"a bundle", name: str = "digits.bundle") -> Path:
