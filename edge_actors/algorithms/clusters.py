@@ -46,6 +46,7 @@ def representatives(samples: Floats, most: int) -> list[int]:
         return list(range(len(samples)))
     between = distances(samples, samples)
     chosen = [int(between.sum(axis=1).argmin())]
+    np.fill_diagonal(between, -1)  # below any distance: equal samples are not chosen twice
     uncovered = between[chosen[0]].copy()
     while len(chosen) < most:
         chosen.append(int(uncovered.argmax()))
