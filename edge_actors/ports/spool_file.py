@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,7 +35,9 @@ CREATE TABLE records (
 CREATE INDEX by_rank ON records (rank DESC);
 """
 SEQ_BITS = 40  # id = n << 40 | seq: ids grow with age over all boots, and a range of a boot is a range of ids
+HIGHEST_SEQ = (1 << SEQ_BITS) - 1
 KEPT_BOOTS = 64
+PORTION = 64  # records forgotten in one transaction
 LARGEST = (1 << 30) - 1  # pages; SQLite's own bound
 T = TypeVar("T")
 
@@ -167,19 +170,21 @@ class SpoolFile:
         """Forgets the records of a boot whose numbers lie in the ranges (inclusive); returns how many there were."""
         if boot not in self._numbers:
             return 0
-        gone = self._with_reserve(lambda: self._forget(self._numbers[boot] << SEQ_BITS, ranges))
-        self.count -= gone
-        return gone
+        base = self._numbers[boot] << SEQ_BITS
+        ids: set[int] = set()
+        for first, last in ranges:
+            span = (base + min(max(first, 0), HIGHEST_SEQ), base + min(max(last, 0), HIGHEST_SEQ))
+            ids.update(id_ for (id_,) in self._db.execute("SELECT id FROM records WHERE id BETWEEN ? AND ?", span))
+        waiting = sorted(ids)
+        # In portions, so that the log stays small: on a full disk it cannot grow.
+        for start in range(0, len(waiting), PORTION):
+            self._with_reserve(partial(self._forget, waiting[start : start + PORTION]))
+        return len(ids)
 
-    def _forget(self, base: int, ranges: Sequence[tuple[int, int]]) -> int:
-        gone = 0
+    def _forget(self, ids: Sequence[int]) -> None:
         with self._transaction(durable=False):
-            for first, last in ranges:
-                low, high = max(first, 0), min(last, (1 << SEQ_BITS) - 1)
-                if low <= high:
-                    span = (base + low, base + high)
-                    gone += self._db.execute("DELETE FROM records WHERE id BETWEEN ? AND ?", span).rowcount
-        return gone
+            self._db.executemany("DELETE FROM records WHERE id = ?", [(id_,) for id_ in ids])
+        self.count -= len(ids)
 
     def oldest(self) -> Record | None:
         """The record that has waited longest."""
@@ -207,8 +212,6 @@ class SpoolFile:
             if error.sqlite_errorname != "SQLITE_FULL" or not self._reserve.give_up():
                 raise
         self._may_grow = False
-        # The log may hold pages that the file has no room for yet; without the log reset nothing can be committed.
-        self._db.execute("PRAGMA wal_checkpoint(RESTART)")
         return work()
 
     def _grow_again(self) -> None:
@@ -281,7 +284,7 @@ class SpoolFile:
         return self._numbers[record.boot] << SEQ_BITS | record.seq
 
     def _key(self, id_: int) -> tuple[str, int]:
-        return self._boots.get(id_ >> SEQ_BITS, ""), id_ & ((1 << SEQ_BITS) - 1)
+        return self._boots.get(id_ >> SEQ_BITS, ""), id_ & HIGHEST_SEQ
 
     def _read(self, id_: int, boot: str, seq: int) -> Record:
         row = self._db.execute("SELECT rank, path, record, crc FROM records WHERE id = ?", (id_,)).fetchone()
