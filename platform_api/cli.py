@@ -61,9 +61,9 @@ def serve(settings: ApiSettings) -> int:
     )
     app = create_app(stores, link, settings.token)
     listener = listen(settings.host, settings.port)
-    # uvicorn raises the signal again once it has stopped; it must not end us with another status than 0.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     server = _Server(app, listener)
+    # Before uvicorn has handlers of its own, and when it raises the signal again after it has stopped.
+    signal.signal(signal.SIGTERM, server.stop)
     server.run(sockets=[listener])
     return 0 if server.started and not server.publisher_failed else 1
 
@@ -72,10 +72,15 @@ class _Server(uvicorn.Server):
     """Says where it listens once it answers, and stops when the publisher of labels has failed."""
 
     def __init__(self, app: FastAPI, listener: socket.socket) -> None:
-        super().__init__(
-            uvicorn.Config(app, log_config=None, server_header=False, ws="none", timeout_graceful_shutdown=5)
+        config = uvicorn.Config(
+            app, log_config=None, server_header=False, ws="none", lifespan="on", timeout_graceful_shutdown=5
         )
+        super().__init__(config)
         self.app, self.listener = app, listener
+
+    def stop(self, *_: object) -> None:
+        """Answers what has been asked, then ends; a signal handler."""
+        self.should_exit = True
 
     @property
     def publisher_failed(self) -> bool:

@@ -189,6 +189,18 @@ def test_ghosts_are_cleared_and_what_is_no_label_of_ours_is_left(
         assert left < set(device.holds())
 
 
+@BOTH_BROKERS
+def test_looking_at_the_broker_again_and_again_publishes_nothing_twice(
+    stores: Stores, link: Link, fleet: Fleet, device: Onlooker
+) -> None:
+    fleet.quarantines("pi-1", "s1", "s2", "s3", "s4")
+    with Api(stores, replace(link, audit_s=0.01, poll_s=0.01)) as api:
+        for sample in ("s1", "s2", "s3", "s4"):
+            api.label("pi-1", sample)
+            wait_published(api, "pi-1", sample)
+    assert sorted(topic for topic, _ in device.heard) == [f"tinyml/pi-1/label/s{n}" for n in range(1, 5)]
+
+
 def test_one_process_publishes_and_another_takes_over(
     stores: Stores, link: Link, fleet: Fleet, broker: BrokerProcess, device: Onlooker
 ) -> None:
