@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import sys
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
 import uvicorn
@@ -31,10 +32,15 @@ Several may run on one database: all answer, one publishes. Labels are safe in t
 
 def main(argv: Sequence[str]) -> int:
     """The command line of `tinyml api`; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="tinyml api", description=ABOUT, formatter_class=_Formatter)
+    parser = argparse.ArgumentParser(
+        prog="tinyml api", description=ABOUT, formatter_class=RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser(
-        "run", help="answer requests and publish labels", description=ABOUT, formatter_class=_Formatter
+        "run",
+        help="answer requests and publish labels",
+        description=ABOUT,
+        formatter_class=RawDescriptionHelpFormatter,
     )
     add_arguments(run, ApiSettings, PREFIX)
     commands.add_parser("openapi", help="print the OpenAPI document")
@@ -107,10 +113,6 @@ def listen(host: str, port: int) -> socket.socket:
     # asyncio would do this only for sockets that carry TCP's number; without it every answer takes 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps the paragraphs of a description."""
 
 
 if __name__ == "__main__":
