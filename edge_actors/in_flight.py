@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .ports.spool_file import Record
+from .ports.record import Record
 
 Key = tuple[str, int]  # boot, seq
 

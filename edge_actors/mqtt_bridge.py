@@ -19,8 +19,8 @@ from broker.errors import DecodeError, TooLargeError, TopicError
 from broker.messages import Birth, Header, IngestState, LabelAssigned, Message, Status, Stored, Tick
 
 from .in_flight import InFlight
+from .ports.record import Record
 from .ports.spool import Spool
-from .ports.spool_file import Record
 from .runtime.door import Doors
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from pathlib import Path
 from broker import codec, topics
 from broker.errors import DecodeError, TopicError
 
-from .spool_file import SEQ_BITS, Record, SpoolFile
+from .record import Record
+from .spool_file import SEQ_BITS, SpoolFile
 
 WIDEST_GAP = 200_000
 SCANS = (  # from both ends towards the damage

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import SpoolDamagedError
+from .record import Record
 from .salvage import Salvaged, finish, salvage
-from .spool_file import Record, SpoolFile, damage_or
+from .spool_file import SpoolFile, damage_or
 from .spool_queue import SpoolQueue
 
 GROUP_S = 0.05  # how long a record may wait for others before it is written
@@ -145,7 +146,7 @@ class Spool:
                     records=self._file.count + stats.queued,
                     used_bytes=self._file.used_bytes(),
                     oldest=self._file.oldest() or stats.oldest,
-                    produced=self._file.produced() | stats.produced,
+                    produced=self._file.boots.produced() | stats.produced,
                     given_up=dict(self._file.given_up + Counter(stats.given_up)),
                 )
             except DISK_ERRORS as error:

@@ -6,29 +6,27 @@ what the disk does, and leave the file as it was before the call.
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 import zlib
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from broker import codec
-from broker.errors import DecodeError
-from broker.messages import SampleQuarantined
 from broker.topics import Rank
 
 from ..errors import SpoolDamagedError, SpoolTooNewError
+from .boots import SCHEMA as BOOTS
+from .boots import Boots
+from .record import Record, without_picture
 from .reserve import Reserve
 
 SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
-CREATE TABLE boots (n INTEGER PRIMARY KEY, boot TEXT NOT NULL UNIQUE, produced INTEGER NOT NULL DEFAULT 0);
+SCHEMA = f"""
+{BOOTS}
 CREATE TABLE records (
     id INTEGER PRIMARY KEY, rank INTEGER NOT NULL, path TEXT NOT NULL, crc INTEGER NOT NULL, record BLOB NOT NULL
 );
@@ -36,21 +34,9 @@ CREATE INDEX by_rank ON records (rank DESC);
 """
 SEQ_BITS = 40  # id = n << 40 | seq: ids grow with age over all boots, and a range of a boot is a range of ids
 HIGHEST_SEQ = (1 << SEQ_BITS) - 1
-KEPT_BOOTS = 64
 PORTION = 64  # records forgotten in one transaction
 LARGEST = (1 << 30) - 1  # pages; SQLite's own bound
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What leaves the device: `data` is an encoded message with its header, `path` its topic under the device's."""
-
-    boot: str
-    seq: int
-    rank: int
-    path: str
-    data: bytes
 
 
 class SpoolFile:
@@ -90,7 +76,7 @@ class SpoolFile:
                 raise SpoolDamagedError(found[0].splitlines()[-1])
             self._page_size = self._pragma("page_size")
             self._may_grow = self._reserve.keep()
-            self._learn_boots()
+            self.boots = Boots(self._db)
             self.count: int = self._db.execute("SELECT count(*) FROM records").fetchone()[0]
             shed = self._db.execute("SELECT key, value FROM meta WHERE key GLOB 'shed:*' OR key = 'refused'")
             self.given_up = Counter({key.removeprefix("shed:"): value for key, value in shed})
@@ -99,35 +85,19 @@ class SpoolFile:
 
     def begin_boot(self, boot: str = "") -> str:
         """Registers a new boot and returns its id; a power cut after this cannot take the number back."""
-        return self._with_reserve(lambda: self._begin_boot(boot))
 
-    def _begin_boot(self, boot: str) -> str:
-        with self._transaction(durable=True):
-            if not boot:
-                known = dict(self._db.execute("SELECT key, value FROM meta WHERE key IN ('installation', 'starts')"))
-                installation = known.get("installation") or secrets.token_hex(4)
-                starts = known.get("starts", 0) + 1
-                self._set("installation", installation)
-                self._set("starts", starts)
-                boot = f"{installation}-{starts:06d}"
-            self._db.execute("INSERT OR IGNORE INTO boots (boot) VALUES (?)", (boot,))
-            self._db.execute(
-                "DELETE FROM boots WHERE n <= (SELECT max(n) FROM boots) - ? AND NOT EXISTS"
-                " (SELECT 1 FROM records WHERE id BETWEEN n << 40 AND (n + 1) << 40)",
-                (KEPT_BOOTS,),
-            )
-        self._learn_boots()
-        return boot
+        def begin() -> str:
+            with self._transaction(durable=True):
+                return self.boots.begin(boot)
 
-    def starts(self) -> int:
-        """How many boots this installation has had."""
-        row = self._db.execute("SELECT value FROM meta WHERE key = 'starts'").fetchone()
-        return int(row[0]) if row else 0
+        begun = self._with_reserve(begin)
+        self.boots.learn()
+        return begun
 
     def continue_after(self, starts: int) -> None:
         """Makes the next boot count from here, under a fresh installation id."""
         with self._transaction(durable=True):
-            self._set("starts", starts)
+            self.boots.set("starts", starts)
 
     def write(self, batch: Sequence[Record]) -> int:
         """Adds records, shedding what ranks lowest where there is no room; returns how many were refused.
@@ -141,11 +111,9 @@ class SpoolFile:
                 for record in batch:
                     if (kept := self._make_room(record)) is not None:
                         self._insert(kept)
-                for boot in {record.boot for record in batch}:
-                    highest = max(record.seq for record in batch if record.boot == boot)
-                    self._db.execute("UPDATE boots SET produced = max(produced, ?) WHERE boot = ?", (highest, boot))
+                self.boots.count((record.boot, record.seq) for record in batch)
                 for key in self.given_up - given_up:
-                    self._set(key if key == "refused" else f"shed:{key}", self.given_up[key])
+                    self.boots.set(key if key == "refused" else f"shed:{key}", self.given_up[key])
         except BaseException:
             self.count, self.given_up = count, given_up
             raise
@@ -168,9 +136,9 @@ class SpoolFile:
 
     def confirm(self, boot: str, ranges: Sequence[tuple[int, int]]) -> int:
         """Forgets the records of a boot whose numbers lie in the ranges (inclusive); returns how many there were."""
-        if boot not in self._numbers:
+        if boot not in self.boots.numbers:
             return 0
-        base = self._numbers[boot] << SEQ_BITS
+        base = self.boots.numbers[boot] << SEQ_BITS
         ids: set[int] = set()
         for first, last in ranges:
             span = (base + min(max(first, 0), HIGHEST_SEQ), base + min(max(last, 0), HIGHEST_SEQ))
@@ -190,10 +158,6 @@ class SpoolFile:
         """The record that has waited longest."""
         row = self._db.execute("SELECT min(id) FROM records").fetchone()
         return None if row[0] is None else self._read(row[0], *self._key(row[0]))
-
-    def produced(self) -> dict[str, int]:
-        """The highest sequence number each of the latest boots has reached."""
-        return dict(self._db.execute("SELECT boot, produced FROM boots ORDER BY n"))
 
     def used_bytes(self) -> int:
         """Bytes of the pages that hold something."""
@@ -276,24 +240,17 @@ class SpoolFile:
 
     # ---- rows --------------------------------------------------------------------------------------------------
 
-    def _learn_boots(self) -> None:
-        self._boots: dict[int, str] = dict(self._db.execute("SELECT n, boot FROM boots"))
-        self._numbers = {boot: n for n, boot in self._boots.items()}
-
     def _id(self, record: Record) -> int:
-        return self._numbers[record.boot] << SEQ_BITS | record.seq
+        return self.boots.numbers[record.boot] << SEQ_BITS | record.seq
 
     def _key(self, id_: int) -> tuple[str, int]:
-        return self._boots.get(id_ >> SEQ_BITS, ""), id_ & HIGHEST_SEQ
+        return self.boots.names.get(id_ >> SEQ_BITS, ""), id_ & HIGHEST_SEQ
 
     def _read(self, id_: int, boot: str, seq: int) -> Record:
         row = self._db.execute("SELECT rank, path, record, crc FROM records WHERE id = ?", (id_,)).fetchone()
         if row is None or zlib.crc32(row[2]) != row[3]:
             raise SpoolDamagedError(f"record {seq} of boot {boot} is not what was written")
         return Record(boot, seq, *row[:3])
-
-    def _set(self, key: str, value: object) -> None:
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def _pragma(self, name: str) -> int:
         return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
@@ -304,14 +261,3 @@ def damage_or(error: Exception) -> Exception:
     name = getattr(error, "sqlite_errorname", "")
     damaged = name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or str(error).startswith("no such ")
     return SpoolDamagedError(str(error)) if damaged else error
-
-
-def without_picture(data: bytes) -> bytes | None:
-    """The same record of a sample under the same header, without its picture; None for anything else."""
-    try:
-        header, message = codec.decode_record(data)
-    except DecodeError:
-        return None
-    if not isinstance(message, SampleQuarantined):
-        return None
-    return codec.encode(replace(message, picture=b"", picture_type=""), header)

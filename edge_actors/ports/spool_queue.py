@@ -9,7 +9,7 @@ from itertools import chain
 
 from broker.topics import Rank
 
-from .spool_file import Record, without_picture
+from .record import Record, without_picture
 
 
 class SpoolQueue:

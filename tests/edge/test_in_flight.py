@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broker.topics import Rank
 from edge_actors.in_flight import InFlight
-from edge_actors.ports.spool_file import Record
+from edge_actors.ports.record import Record
 
 BOOT = "0badcafe-000001"
 

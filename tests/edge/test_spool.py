@@ -21,8 +21,9 @@ from broker import codec, topics
 from broker.messages import DriftDetected, Header, LogRecord, Message, Predictions, SampleQuarantined
 from broker.topics import Rank
 from edge_actors.errors import SpoolTooNewError, StateDirectoryBusyError, StateDirectoryError
+from edge_actors.ports.record import Record
 from edge_actors.ports.spool import Spool
-from edge_actors.ports.spool_file import Record, SpoolFile
+from edge_actors.ports.spool_file import SpoolFile
 from edge_actors.ports.state_directory import StateDirectory
 from tests.support import wait_until
 
