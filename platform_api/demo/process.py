@@ -47,8 +47,8 @@ class Process:
 
     def _read(self, child: subprocess.Popen[bytes]) -> None:
         assert child.stdout is not None
-        with self.log.open("ab") as log:
-            for raw in child.stdout:
+        with self.log.open("ab") as log, child.stdout as printed:
+            for raw in printed:
                 log.write(raw)
                 log.flush()
                 line = raw.decode(errors="replace").rstrip()

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from broker.embedded import BrokerProcess
-from ingest.embedded import EmbeddedPostgres
+from ingest.embedded import EmbeddedPostgres, Postgres
 
 from .process import Process, tinyml
 
@@ -14,11 +14,11 @@ from .process import Process, tinyml
 class Stack:
     """Real parts on loopback and free ports, each its own process; `stop` ends every one by its id."""
 
-    def __init__(self, directory: Path, *, broker: str = "auto") -> None:
+    def __init__(self, directory: Path, *, broker: str = "auto", database: Postgres | None = None) -> None:
         self.directory = directory
         (directory / "logs").mkdir(parents=True, exist_ok=True)
         self.broker = BrokerProcess(directory / "broker", kind=broker)
-        self.database = EmbeddedPostgres(directory / "postgres")
+        self.database = database or EmbeddedPostgres(directory / "postgres")
         self.objects = directory / "objects"
         self.registry = f"sqlite:///{directory / 'registry.db'}"
         self.worker = Process("ingest worker", [], self.log("ingest"))

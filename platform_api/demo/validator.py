@@ -51,9 +51,9 @@ class Validator:
     def states(self) -> dict[tuple[str, str], str]:
         """The state of every label of ours: queued, published, applied, rejected."""
         states = {}
-        for device, sample in self.said:
-            found = self._http.get(f"/labels/{device}/{sample}").raise_for_status().json()
-            states[device, sample] = found["state"]
+        for device in {device for device, _ in self.said}:
+            found = self._http.get("/labels", params={"device": device, "limit": 200}).raise_for_status().json()
+            states |= {(device, label["sample"]): label["state"] for label in found["items"]}
         return states
 
     def close(self) -> None:
