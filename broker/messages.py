@@ -143,7 +143,7 @@ class Neighbours(Message):
     labels: tuple[str, ...] = ()
     values: Float32Array = Float32Array()
     residual: float = 0.0
-    rival: float = 0.0  # distance to the nearest sample of another label than the vote's; 0 where there is none
+    rival: float = 0.0  # distance to the bundle's nearest sample of another label than the vote's; 0: there is none
 
 
 @message

@@ -33,7 +33,7 @@ class Vote(NamedTuple):
     confidence: float  # share of the k votes
     distances: list[float]  # euclidean, nearest first
     labels: list[str]
-    rival: float  # distance to the nearest sample of another label; 0.0 where there is none
+    rival: float  # distance to the nearest reference sample of another label; 0.0 where there is none
 
 
 class Memory:
@@ -59,8 +59,9 @@ class Memory:
     # ---- asking ----------------------------------------------------------------------------------------------
 
     def vote(self, x: Floats) -> Vote:
-        """The k nearest samples of x (D,), their vote, and the nearest sample that disagrees.
+        """The k nearest samples of x (D,), their vote, and the nearest reference sample that disagrees.
 
+        What the device learned is no rival: margins have to stay comparable with those of calibration.
         Of labels with equally many votes the one with the oldest sample among the k wins (the seed, 5.2.2).
         """
         if self.size < self.k:
@@ -71,10 +72,10 @@ class Memory:
         if votes < self.k:
             winner = _winner(labels, rows)
             votes = labels.count(winner)
-            rival = next(distance for label, distance in zip(labels, distances, strict=True) if label != winner)
-        else:
-            rival = self._rival(x, winner)
-        return Vote(winner, votes / self.k, distances, labels, rival)
+        for row, label, distance in zip(rows, labels, distances, strict=True):
+            if label != winner and row < self.reference:
+                return Vote(winner, votes / self.k, distances, labels, distance)
+        return Vote(winner, votes / self.k, distances, labels, self._rival(x, winner))
 
     def votes(self, many: Floats) -> list[str]:
         """The vote for each row of (n, D), all at once."""
@@ -174,15 +175,18 @@ class Memory:
         return [row for _, row in nearest], [sqrt(square) for square, _ in nearest]
 
     def _rival(self, x: Floats, winner: str) -> float:
-        """The distance to the nearest sample of another label, when none of the k nearest is one."""
-        if len(self._words) == 1:
-            return 0.0
+        """The distance to the nearest reference sample of another label, when none of the k nearest is one."""
         mask = self._masks.get(winner)
         if mask is None:
-            own = self._codes == self._words.index(winner)
+            own = self._codes[: self.reference] == self._words.index(winner)
             mask = self._masks[winner] = np.where(own, np.float32(np.inf), np.float32(0))
-        others = np.add(self._live_scratch, mask, out=self._live_scratch)
-        gap = self._live[others.argmin()] - x
+        if not len(mask):
+            return 0.0
+        others = np.add(self._scratch[: self.reference], mask, out=self._scratch[: self.reference])
+        nearest = int(others.argmin())
+        if others[nearest] == np.inf:
+            return 0.0
+        gap = self._live[nearest] - x
         return sqrt(gap.dot(gap))
 
     def _evictable(self, newcomer: Origin) -> int | None:
@@ -202,7 +206,7 @@ class Memory:
         self._words = sorted(set(self._named))
         place = {word: code for code, word in enumerate(self._words)}
         self._codes = np.array([place[name] for name in self._named], np.int64)
-        self._masks: dict[str, Floats] = {}  # per label, infinity where a sample has it, made when first needed
+        self._masks: dict[str, Floats] = {}  # per label, infinity where a reference has it, made when needed
         self._live, self._live_half_norms = self._rows[: self.size], self._half_norms[: self.size]
         self._live_scratch = self._scratch[: self.size]
         self._last_candidate = min(self.k + SLACK, self.size) - 1

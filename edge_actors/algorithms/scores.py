@@ -17,7 +17,9 @@ from .neighbours import UNKNOWN, Vote
 
 SHRINKAGE = 10  # frames that the statistics over all classes weigh in those of one class
 SETTLING = 20  # scenes that "as calibrated" weighs against what commissioning saw of a class
-NEWCOMER_SCENES = 60  # a class that calibration did not know is learned from as many scenes, then left alone
+# A class that calibration did not know is learned from its first scenes, then left alone. Until something is known
+# of it, its frames are evidence of nothing.
+NEWCOMER_KNOWN, NEWCOMER_SCENES = 10, 60
 SIGNAL_LIMIT, SCORE_LIMIT = 6.0, 2.5
 NEAREST = 1e-6  # distances below count as this: a margin has to be finite
 
@@ -75,12 +77,15 @@ class ClassScores:
             for label in sorted(set(labels))
         }
         made = cls(everywhere, classes, Usual(0.0, 1.0))
-        made.overall = _usual([made._sum(label, frame) for label, frame in zip(labels, seen, strict=True)])
+        made.overall = _usual([_sum(classes[label], frame) for label, frame in zip(labels, seen, strict=True)])
         return made
 
     def score(self, label: str, seen: Signals) -> float:
-        """The score of a frame that is taken for `label`, within +-2.5."""
-        score = (self._sum(label, seen) - self.overall.mean) / self.overall.spread - self.offsets.get(label, 0.0)
+        """The score of a frame that is taken for `label`, within +-2.5; 0 while nothing is known of the label."""
+        usual = self.classes.get(label) or self._newcomer(label)
+        if usual is None:
+            return 0.0
+        score = (_sum(usual, seen) - self.overall.mean) / self.overall.spread - self.offsets.get(label, 0.0)
         return max(-SCORE_LIMIT, min(SCORE_LIMIT, score))
 
     def learn(self, label: str, seen: Signals) -> None:
@@ -102,17 +107,15 @@ class ClassScores:
         self.offsets = dict(state["offsets"])
         self._newcomers = {label: [list(m) for m in moments] for label, moments in state["newcomers"].items()}
 
-    def _sum(self, label: str, seen: Signals) -> float:
-        residual, margin = self.classes.get(label) or self._newcomer(label)
-        return residual.standardised(seen.residual) + (
-            0.0 if seen.margin is None else margin.standardised(seen.margin)
-        )
-
-    def _newcomer(self, label: str) -> Pair:
+    def _newcomer(self, label: str) -> Pair | None:
+        """Own mean, for a new class need not be like the others; the spread shrunk towards theirs."""
         moments = self._newcomers.get(label)
-        if moments is None:
-            return self.everywhere
-        return _pair(_of_moments(n, s, q, usual) for (n, s, q), usual in zip(moments, self.everywhere, strict=True))
+        if moments is None or moments[0][0] < NEWCOMER_KNOWN:
+            return None
+        return _pair(
+            _of_moments(n, s, q, Usual(s / n, usual.spread)) if n else usual
+            for (n, s, q), usual in zip(moments, self.everywhere, strict=True)
+        )
 
 
 class Commissioning:
@@ -143,6 +146,11 @@ class Commissioning:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._sums = {label: list(held) for label, held in state.items()}
+
+
+def _sum(usual: Pair, seen: Signals) -> float:
+    residual, margin = usual
+    return residual.standardised(seen.residual) + (0.0 if seen.margin is None else margin.standardised(seen.margin))
 
 
 def _pair(two: Iterator[Usual]) -> Pair:

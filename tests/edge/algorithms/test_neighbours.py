@@ -49,6 +49,21 @@ def test_the_rival_is_the_nearest_sample_of_another_label_wherever_it_is() -> No
     assert (among.rival, beyond.rival, none.rival) == (3.0, 7.0, 0.0)
 
 
+def test_what_was_learned_is_no_rival_so_that_margins_stay_comparable() -> None:
+    held = of([[1.0], [2.0], [3.0], [7.0], [8.0]], "aaabb", k=3)
+    before = held.vote(np.zeros(1, np.float32))
+    held.add(np.array([2.5], np.float32), "novel-1", Origin.PSEUDO, "s-1")
+    after = held.vote(np.zeros(1, np.float32))
+    assert (after.label, after.labels) == ("a", ["a", "a", "novel-1"])
+    assert after.rival == before.rival == 7.0
+    for number in range(2, 4):
+        held.add(np.array([0.1], np.float32), "novel-1", Origin.PSEUDO, f"s-{number}")
+    assert held.vote(np.zeros(1, np.float32)).rival == 1.0, "for a new class the bundle's are the rivals"
+    empty = Memory(np.zeros((0, 1), np.float32), [], 9, k=1)
+    empty.add(np.zeros(1, np.float32), "a", Origin.PERSON, "s-1")
+    assert empty.vote(np.zeros(1, np.float32)).rival == 0.0
+
+
 def test_votes_of_many_are_the_votes_of_each() -> None:
     held = memory(each=7)
     many, _ = clouds("abcd", 20, seed=5, spread=8)

@@ -1,0 +1,212 @@
+"""New classes come of samples that are alike; every decision leaves a record, and no frame gets an existing label."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.messages import (
+    AdaptationDecided,
+    DriftDetected,
+    LabelApplied,
+    LabelAssigned,
+    MemoryChanged,
+    Message,
+    Neighbours,
+    PseudoLabelled,
+    QuarantineFilled,
+    SampleQuarantined,
+)
+from edge_actors.adapter import MOST_REPRESENTATIVES, Adapter
+from edge_actors.algorithms.cusum import SceneCusum
+from edge_actors.algorithms.recovery import Recovery
+from edge_actors.algorithms.scene_gate import SceneGate
+from edge_actors.arrays import Floats, floats, packed
+from edge_actors.drift_monitor import DriftMonitor
+from edge_actors.knn import Knn
+from edge_actors.quarantine import Quarantine
+from edge_actors.runtime.actor import Actor
+
+from .learning import DIMENSION, calibration, centre, clouds, deliver, features, memory, statistics
+
+FAR = 15.0  # distance to the memory
+
+
+def filled(values: Floats, memory_distance: float = FAR, scope: str = "novel", first: int = 0) -> QuarantineFilled:
+    return QuarantineFilled(
+        at=7.0,
+        episode="e",
+        scope=scope,
+        statistic=0.3,
+        samples=tuple(f"s-{first + n}" for n in range(len(values))),
+        values=packed(values),
+        memory_distances=packed(np.full(len(values), memory_distance, np.float32)),
+    )
+
+
+def proposals(said: list[Message]) -> list[PseudoLabelled]:
+    return [one for one in said if isinstance(one, PseudoLabelled)]
+
+
+def test_samples_that_are_alike_are_proposed_as_a_class_of_their_own() -> None:
+    values, names = clouds("de", 40, seed=3)
+    said = list(Adapter(DIMENSION).receive(filled(values)))
+    assert [one.label for one in proposals(said)] == ["novel-1", "novel-2"]
+    for one in proposals(said):
+        rows = [int(sample[2:]) for sample in one.samples]
+        assert len(rows) == MOST_REPRESENTATIVES
+        assert len({names[row] for row in rows}) == 1
+        np.testing.assert_array_equal(floats(one.values, DIMENSION), values[rows])
+        assert (one.episode, one.at, one.threshold) == ("e", 7.0, 10.0)
+        assert one.statistic >= MOST_REPRESENTATIVES
+
+
+def test_samples_that_have_nothing_in_common_are_rejected_on_record() -> None:
+    scattered = np.random.default_rng(0).uniform(-80, 80, (40, DIMENSION)).astype(np.float32)
+    (decided,) = Adapter(DIMENSION).receive(filled(scattered))
+    assert isinstance(decided, AdaptationDecided)
+    assert (decided.kind, decided.outcome, decided.threshold) == ("novel-class", "rejected", 10.0)
+    assert decided.statistic < 10
+    assert "no group of the samples" in decided.reason
+
+
+def test_samples_that_are_near_the_memory_are_rejected() -> None:
+    values, _ = clouds("d", 40, seed=3)
+    (decided,) = Adapter(DIMENSION).receive(filled(values, memory_distance=2.0))
+    assert isinstance(decided, AdaptationDecided)
+    assert (decided.outcome, decided.statistic) == ("rejected", 0.0)
+
+
+def test_where_everything_moved_no_class_is_made_and_the_refusal_is_recorded() -> None:
+    values, _ = clouds("d", 60, seed=3)
+    (decided,) = Adapter(DIMENSION).receive(filled(values, scope="global"))
+    assert isinstance(decided, AdaptationDecided)
+    assert (decided.kind, decided.outcome) == ("global", "rejected")
+    assert "the whole stream moved" in decided.reason
+    assert (decided.statistic, decided.threshold) == (pytest.approx(0.3), 0.0)
+
+
+@pytest.mark.parametrize(("applied", "outcome"), [(True, "applied"), (False, "rolled-back")])
+def test_what_the_memory_made_of_a_proposal_is_recorded(applied: bool, outcome: str) -> None:
+    adapter = Adapter(DIMENSION)
+    (proposal,) = proposals(list(adapter.receive(filled(clouds("d", 20, seed=3)[0]))))
+    answer = MemoryChanged(
+        at=7.0,
+        adaptation=proposal.adaptation,
+        applied=applied,
+        reason="" if applied else "it got worse",
+        accuracy_before=0.9,
+        accuracy_after=0.8,
+        memory=50,
+    )
+    (decided,) = adapter.receive(answer)
+    assert isinstance(decided, AdaptationDecided)
+    assert (decided.outcome, decided.reason, decided.kind) == (outcome, answer.reason, "novel-class")
+    assert (decided.label, decided.samples, decided.episode) == ("novel-1", proposal.samples, "e")
+    assert (decided.accuracy_before, decided.accuracy_after, decided.memory) == (0.9, 0.8, 50)
+    assert list(adapter.receive(answer)) == [], "one answer, one record"
+
+
+def test_numbers_of_classes_and_decisions_go_on_after_a_restart() -> None:
+    adapter, other = Adapter(DIMENSION), Adapter(DIMENSION)
+    first = proposals(list(adapter.receive(filled(clouds("d", 20, seed=3)[0]))))
+    other.restore(adapter.state())
+    second = proposals(list(other.receive(filled(clouds("e", 20, seed=3)[0]))))
+    assert [one.label for one in first + second] == ["novel-1", "novel-2"]
+    assert first[0].adaptation != second[0].adaptation
+
+
+# ---- with the other actors ---------------------------------------------------------------------------------------
+
+
+def device(commissioning: int = 0) -> dict[str, Actor]:
+    usual = statistics()
+    return {
+        "knn": Knn(memory(capacity=300), calibration(), "bundle-1"),
+        "drift_monitor": DriftMonitor(
+            usual.scores(),
+            SceneGate(usual.scene),
+            SceneCusum(),
+            Recovery(usual.usual),
+            commissioning=commissioning,
+        ),
+        "quarantine": Quarantine(
+            bundle="bundle-1", dimension=DIMENSION, k=5, usual_distance=usual.nearest, privacy="features"
+        ),
+        "adapter": Adapter(DIMENSION),
+    }
+
+
+def show(actors: dict[str, Actor], labels: str, seed: int, first: int, shift: float = 0.0) -> list[Message]:
+    """One frame a letter; `shift` moves every frame, as a degraded sensor would."""
+    chance = np.random.default_rng(seed)
+    said = []
+    for number, letter in enumerate(labels):
+        values = centre(letter) + chance.normal(0, 1, DIMENSION).astype(np.float32) * (1 + shift)
+        residual = float(chance.normal(2.0 if letter == "d" else 1.0 + shift, 0.2))
+        said += deliver(features(values.astype(np.float32), first + number, residual), **actors)
+    return said
+
+
+def of_kind(said: list[Message], kind: type) -> list:
+    return [message for message in said if type(message) is kind]
+
+
+def test_an_unseen_class_is_noticed_kept_learned_named_and_then_it_is_usual() -> None:
+    actors = device()
+    assert of_kind(show(actors, "abc" * 100, seed=1, first=0), DriftDetected) == []
+    said = show(actors, "abdcad" * 60, seed=2, first=1000)
+    (detected,) = of_kind(said, DriftDetected)
+    assert int(detected.frame[2:]) < 1060
+    kept = of_kind(said, SampleQuarantined)
+    assert len(kept) > 40
+    (decided, *_) = of_kind(said, AdaptationDecided)
+    assert (decided.outcome, decided.label) == ("applied", "novel-1")
+    knn = actors["knn"]
+    assert isinstance(knn, Knn)
+    assert knn.memory.vote(centre("d")).label == "novel-1"
+    named = deliver(
+        LabelAssigned(sample=decided.samples[0], revision=1, verdict="is", label="pear", bundle="bundle-1"), **actors
+    )
+    (applied,) = of_kind(named, LabelApplied)
+    assert applied.outcome == "applied"
+    assert knn.memory.vote(centre("d")).label == "pear"
+    later = show(actors, "abdcad" * 100, seed=3, first=3000)
+    truth = ("abdcad" * 100).replace("d", "p")
+    right = [one.label[:1] == true for one, true in zip(of_kind(later, Neighbours), truth, strict=True)]
+    assert sum(right) / len(right) > 0.98
+    assert of_kind(later, DriftDetected) == []
+
+
+def test_a_degraded_sensor_is_noticed_and_makes_no_class() -> None:
+    actors = device()
+    show(actors, "abc" * 100, seed=1, first=0)
+    said = show(actors, "abc" * 100, seed=2, first=1000, shift=1.5)
+    assert len(of_kind(said, DriftDetected)) == 1
+    (decided,) = of_kind(said, AdaptationDecided)
+    assert (decided.kind, decided.outcome) == ("global", "rejected")
+    assert of_kind(said, PseudoLabelled) == []
+
+
+@given(st.lists(st.sampled_from(["abc", "abd", "dde", "dd", "ef", "abcdef"]), max_size=5), st.integers(0, 2**32 - 1))
+@settings(max_examples=15)
+def test_whatever_comes_no_quarantined_frame_ever_gets_an_existing_label(worlds: list[str], seed: int) -> None:
+    actors = device()
+    knn = actors["knn"]
+    assert isinstance(knn, Knn)
+    said = []
+    for number, world in enumerate(worlds):
+        said += show(actors, world * 25, seed + number, first=1000 * number)
+    kept = {one.sample for one in of_kind(said, SampleQuarantined)}
+    held = knn.memory
+    learned = dict(zip(held.samples[held.reference :], held.labels[held.reference :], strict=True))
+    assert set(learned) <= kept, "only quarantined samples are learned"
+    assert not set(learned.values()) & set("abc")
+    assert held.labels[: held.reference] == memory().labels
+    for proposal in of_kind(said, PseudoLabelled):
+        assert proposal.label.startswith("novel-")
+    answered = of_kind(said, MemoryChanged)
+    recorded = [one for one in of_kind(said, AdaptationDecided) if one.outcome != "rejected"]
+    assert [one.adaptation for one in recorded] == [one.adaptation for one in answered]
