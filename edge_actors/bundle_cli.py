@@ -88,10 +88,10 @@ def _build(arguments: argparse.Namespace) -> int:
         dimension=arguments.dimension, k=arguments.k, seed=arguments.seed, augment=arguments.augment
     )
     reader = _Reader(found, Interpreter(model).input_shape)
-    bundle = build_bundle(reader.pictures(), model, options, lineage={"listed": len(found)})
+    bundle = build_bundle(reader.pictures(), model, options, lineage=reader.lineage)
     bundle.write(arguments.output)
-    if reader.skipped:
-        print(f"{reader.skipped} pictures could not be read and were left out", file=sys.stderr)
+    if skipped := reader.lineage["skipped"]:
+        print(f"pictures left out because they could not be read: {skipped}", file=sys.stderr)
     for warning in bundle.warnings:
         print(f"note: {warning}", file=sys.stderr)
     accuracy = bundle.contents.statistics.accuracy
@@ -104,14 +104,14 @@ class _Reader:
 
     def __init__(self, found: Sequence[Listed], shape: tuple[int, int, int]) -> None:
         self.found, self.shape = found, shape
-        self.skipped = 0
+        self.lineage = {"listed": len(found), "skipped": 0}
 
     def pictures(self) -> Iterator[Labelled]:
         for number, one in enumerate(self.found, start=1):
             try:
                 pixels = pictures.load(one.path, *self.shape)
             except PictureError as error:
-                self.skipped += 1
+                self.lineage["skipped"] += 1
                 _progress("")
                 print(f"left out: {error}", file=sys.stderr)
                 continue

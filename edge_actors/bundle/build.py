@@ -69,7 +69,7 @@ def build_bundle(
 ) -> Bundle:
     """A checked bundle, ready to be run or written. Raises BundleBuildError and ModelError.
 
-    `lineage` are facts about the pictures' origin that the manifest should keep.
+    `lineage` are facts about the pictures' origin that the manifest should keep, as they are once all were read.
     """
     options = options or BuildOptions()
     interpreter = Interpreter(model)
