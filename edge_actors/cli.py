@@ -38,11 +38,10 @@ def main(argv: Sequence[str]) -> int:
 
 def run_device(settings: EdgeSettings) -> int:
     """Runs a device until it is told to stop. Raises TinymlError."""
+    signals = _Signals()
     process = EdgeProcess(settings)
     for warning in process.bundle.warnings:
         print(f"note: {warning}", file=sys.stderr)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda got, _frame: _stop(process, got))
     link = "no link" if settings.mode == "autonomous" else str(settings.address())
     print(
         f"{settings.device} runs: boot {process.spool.boot}, bundle {process.bundle.digest[:12]}, "
@@ -50,7 +49,15 @@ def run_device(settings: EdgeSettings) -> int:
         flush=True,
     )
     form = settings.status if settings.status != "auto" else ("text" if sys.stdout.isatty() else "none")
-    process.run(StatusLine(process, form) if form != "none" else lambda: None)
+    status = None if form == "none" else StatusLine(process, form)
+
+    def watch() -> None:
+        if signals.got:
+            process.stop(signals.got)
+        if status is not None:
+            status()
+
+    process.run(watch)
     print(
         f"{settings.device} stopped ({process.reason}): {process.camera.frames} frames, "
         f"{process.left} records wait for the server",
@@ -59,6 +66,14 @@ def run_device(settings: EdgeSettings) -> int:
     return 0
 
 
-def _stop(process: EdgeProcess, number: int) -> None:
-    process.ask_to_stop(signal.Signals(number).name)
-    signal.signal(number, signal.SIG_DFL)  # whoever asks twice does not want to wait
+class _Signals:
+    """Notes that somebody wants the device to stop; a handler may do no more than that."""
+
+    def __init__(self) -> None:
+        self.got = ""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, _frame: object) -> None:
+        self.got = signal.Signals(number).name
+        signal.signal(number, signal.SIG_DFL)  # whoever asks twice does not want to wait

@@ -58,7 +58,7 @@ class EdgeProcess:
 
     def __init__(self, settings: EdgeSettings) -> None:
         self.settings = settings
-        self.reason = self._asked = ""  # why it stops
+        self.reason = ""  # why it stops
         self.crash: BaseException | None = None  # what a thread failed with
         self.left = 0  # records that waited in the spool at the end
         self._stop_wanted, self._camera_stops = threading.Event(), threading.Event()
@@ -94,10 +94,9 @@ class EdgeProcess:
         try:
             self._start()
             watchdog = Watchdog(self.device)
-            while not self._asked and not self._stop_wanted.wait(LOOK_S):
+            while not self._stop_wanted.wait(LOOK_S):
                 watchdog.feed()
                 watch()
-            self.reason = self.reason or self._asked
             self._stop()
         finally:
             threading.excepthook = before
@@ -105,13 +104,9 @@ class EdgeProcess:
             raise self.crash
 
     def stop(self, reason: str) -> None:
-        """Makes `run` end; for the threads of the device."""
+        """Makes `run` end; for any thread, but not for a signal handler, whose own thread may hold the lock."""
         self.reason = self.reason or reason
         self._stop_wanted.set()
-
-    def ask_to_stop(self, reason: str) -> None:
-        """Makes `run` end soon; for a signal handler, which may not touch what its own thread could hold."""
-        self._asked = reason
 
     @property
     def episode(self) -> str:
@@ -243,7 +238,7 @@ class EdgeProcess:
 
     def _birth(self) -> Birth:
         settings = self.settings
-        monitor: Any = self.actors["drift_monitor"]()
+        monitor: Any = self.device.actor("drift_monitor")
         return Birth(
             versions={
                 "tinymlops": version("tinymlops"),
