@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "graph": ("edge_actors.graph_cli", "draw the device's wiring as Mermaid"),
     "broker": ("broker.embedded", "run the embedded MQTT broker"),
     "decode": ("broker.decode", "print a message, a journal or a captured payload for a person"),
+    "readme": ("platform_api.readme", "render the wiring and the settings into README.md, or check them"),
     "contract": ("broker.contract", "render CONTRACT.md, contract.cddl and the broker's access list"),
     "ingest": ("ingest.cli", "run an ingest worker, or migrate the database"),
     "api": ("platform_api.cli", "run the REST API and the publisher of labels"),

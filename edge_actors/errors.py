@@ -141,10 +141,6 @@ class ReplayError(EdgeError):
     """A journal cannot be played with what is at hand."""
 
 
-class GraphError(EdgeError):
-    """A file does not show the wiring as it is."""
-
-
 # ---- the learning half -----------------------------------------------------------------------------------------
 
 

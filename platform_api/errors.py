@@ -11,6 +11,10 @@ class DemoError(TinymlError):
     """The demo cannot be played, and what would help."""
 
 
+class ReadmeError(TinymlError):
+    """The README does not show what the code is."""
+
+
 class ApiError(TinymlError):
     """A request that cannot be answered as it was meant; the sentence is the problem's detail."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from .script import Script
 from .settings import PREFIX, DemoSettings
 from .stack import Stack
 from .view import View
-from .world import ROLES, Day, World
+from .world import ROLES, Day, Role, World, length, pace
 
 ABOUT = """\
 Three devices, a broker, a database, an ingest worker, the API and a validator on this machine, on loopback and free
@@ -48,8 +50,10 @@ def _run(settings: DemoSettings, directory: Path, view: View, cleanup: ExitStack
     cleanup.callback(stack.stop)
     stack.start()
     view.say(f"broker ({stack.broker.kind}) {stack.broker.url}   API {stack.api_url}/docs   files {directory}")
-    day = Day(settings.seconds)
-    devices = _devices(settings, album, unseen, day, stack, view)
+    fps = settings.fps or pace(album.call_s())
+    day = Day(settings.seconds or length(fps))
+    view.say(f"{fps:.0f} pictures a second and camera; the day takes {day.seconds:.0f} seconds")
+    devices = _devices(settings, album, unseen, day, fps, stack, view)
     for device in devices:
         cleanup.callback(device.stop)
     for device in devices:
@@ -71,18 +75,23 @@ def _album(settings: DemoSettings) -> albums.Album:
 
 
 def _devices(
-    settings: DemoSettings, album: albums.Album, unseen: str, day: Day, stack: Stack, view: View
+    settings: DemoSettings, album: albums.Album, unseen: str, day: Day, fps: float, stack: Stack, view: View
 ) -> list[DemoDevice]:
-    made = []
-    for index, role in enumerate(ROLES):
+    """The devices, each with a bundle of its own, which all are built at the same time."""
+    known = [label for label in album.classes if label != unseen]
+
+    def make(index: int, role: Role) -> DemoDevice:
         seed = settings.seed * 1000 + index
         bundle = stack.directory / f"{role.device}.bundle"
-        view.say(f"building the bundle of {role.device} ({role.story})")
-        album.bundle([label for label in album.classes if label != unseen], bundle, seed)
+        album.bundle(known, bundle, seed)
+        view.say(f"bundle of {role.device} ({role.story}) is built")
         world = World(album, role, day, unseen, settings.degrade, seed)
         state = stack.directory / "devices" / role.device
-        made.append(DemoDevice(world, bundle, state, stack.broker.url, settings.fps, stack.log(role.device)))
-    return made
+        return DemoDevice(world, bundle, state, stack.broker.url, fps, stack.log(role.device))
+
+    view.say(f"building the bundles of {len(ROLES)} devices")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(make, range(len(ROLES)), ROLES))
 
 
 def _stay(stack: Stack, view: View) -> None:

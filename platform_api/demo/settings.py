@@ -9,6 +9,7 @@ from broker.errors import SettingsError
 from broker.settings import setting
 
 PREFIX = "TINYML_DEMO_"
+SHORTEST_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +20,8 @@ class DemoSettings:
     model: Path | None = setting(None, "your own TFLite feature extractor; goes with --images")
     unseen: str = setting("", "the class that appears during the day; default: the last one by name")
     degrade: str = setting("blur", "what happens to the dirty lens", choices=("blur", "noise"))
-    seconds: float = setting(120.0, "how long the day takes; a shorter one leaves too few frames to judge by")
-    fps: float = setting(25.0, "pictures a second and camera")
+    seconds: float = setting(0.0, "how long the day takes; 0: two minutes, or longer where the model is slow")
+    fps: float = setting(0.0, "pictures a second and camera; 0: 25, or what the model allows on this machine")
     broker: str = setting(
         "auto",
         "auto: Mosquitto where there is one, else the embedded broker",
@@ -34,5 +35,5 @@ class DemoSettings:
     def __post_init__(self) -> None:
         if (self.images is None) != (self.model is None):
             raise SettingsError("--images and --model go together: pictures need the extractor they are meant for")
-        if self.seconds < 60 or self.fps <= 0:
-            raise SettingsError("the day needs at least 60 seconds, and more than 0 pictures a second")
+        if 0 < self.seconds < SHORTEST_S or self.seconds < 0 or self.fps < 0:
+            raise SettingsError(f"the day needs at least {SHORTEST_S:.0f} seconds, and fps cannot be negative")

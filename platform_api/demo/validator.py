@@ -50,7 +50,7 @@ class Validator:
 
     def states(self) -> dict[tuple[str, str], str]:
         """The state of every label of ours: queued, published, applied, rejected."""
-        states = {}
+        states: dict[tuple[str, str], str] = {}
         for device in {device for device, _ in self.said}:
             found = self._http.get("/labels", params={"device": device, "limit": 200}).raise_for_status().json()
             states |= {(device, label["sample"]): label["state"] for label in found["items"]}

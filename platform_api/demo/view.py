@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group
@@ -49,7 +49,7 @@ class View:
     """Shows a `Screen` again and again; a context manager, so that the terminal is left as it was."""
 
     def __init__(self, *, plain: bool) -> None:
-        self.console = Console(file=sys.stdout, highlight=False)
+        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         self.plain = plain or not self.console.is_terminal
         self._live: Live | None = None
         self._said = 0
@@ -115,20 +115,28 @@ def _picture(screen: Screen) -> Panel:
 
 
 def _outcomes(outcomes: Sequence[Outcome]) -> Table:
+    """A column a device, so that it fits a terminal of 80 characters."""
     table = Table(title="the day", title_justify="left")
-    columns = (
-        *("device", "before", "during", "after", "drift delay", "false alarms", "labels sent", "applied"),
-        *("produced", "stored", "lost", "twice", "uplink"),
-    )
-    for column in columns:
-        table.add_column(column, justify="left" if column == "device" else "right")
+    table.add_column("")
     for row in outcomes:
-        table.add_row(
-            row.role.device,
-            *(percent(share) for share in (row.before, row.during, row.after)),
-            "-" if row.delay is None else f"{row.delay} frames",
-            str(row.false_alarms),
-            *(str(n) for n in (row.sent, row.applied, row.produced, row.stored, row.lost, row.duplicated)),
-            f"{row.uplink_mb:.2f} MB",
-        )
+        table.add_column(row.role.device, justify="right")
+    lines: dict[str, Callable[[Outcome], str]] = {
+        "what happened": lambda row: row.role.story,
+        "accuracy before": lambda row: percent(row.before),
+        "accuracy during": lambda row: percent(row.during),
+        "accuracy after": lambda row: percent(row.after),
+        "drift delay, frames": lambda row: "-" if row.delay is None else str(row.delay),
+        "false alarms": lambda row: str(row.false_alarms),
+        "samples quarantined": lambda row: str(row.samples),
+        "adaptations decided": lambda row: str(len(row.decisions)),
+        "labels sent": lambda row: str(row.sent),
+        "labels proved applied": lambda row: str(row.applied),
+        "messages produced": lambda row: str(row.produced),
+        "messages stored": lambda row: str(row.stored),
+        "messages lost": lambda row: str(row.lost),
+        "messages stored twice": lambda row: str(row.duplicated),
+        "uplink, MB": lambda row: f"{row.uplink_mb:.2f}",
+    }
+    for name, text in lines.items():
+        table.add_row(name, *(text(row) for row in outcomes))
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,10 @@ from edge_actors.pictures import Pixels
 from .album import Album
 
 UNSEEN_SHARE = 0.3  # of the frames that show the unseen class once it has appeared
+USUAL_S, USUAL_FPS = 120.0, 25.0
+CALM = 0.32  # share of the day before the world changes
+CALM_FRAMES = 600  # that a device should have seen by then: commissioning and a little more
+LOAD = 0.35  # of the processors, for the model calls of all devices
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Day:
     @property
     def change(self) -> float:
         """The unseen class appears, the lens of another camera goes out of focus."""
-        return 0.32 * self.seconds
+        return CALM * self.seconds
 
     @property
     def outage(self) -> float:
@@ -64,6 +69,16 @@ ROLES = (
     Role("dirty-lens", "the lens degrades", degraded=True),
     Role("control", "nothing changes"),
 )
+
+
+def pace(call_s: float) -> float:
+    """Pictures a second and camera that this machine can take with a model of this speed."""
+    return max(1.0, min(USUAL_FPS, LOAD * (os.cpu_count() or 1) / (len(ROLES) * call_s)))
+
+
+def length(fps: float) -> float:
+    """Seconds of a day in which devices see enough frames."""
+    return max(USUAL_S, CALM_FRAMES / CALM / fps)
 
 
 class World:

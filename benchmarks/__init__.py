@@ -1,0 +1,1 @@
+"""What the documents claim, measured: ours beside the comparison in one run, as medians and ratios."""
