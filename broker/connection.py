@@ -30,6 +30,7 @@ from .mqtt import (
     REFUSALS,
     UNSUPPORTED_VERSION,
     VERSIONS,
+    Network,
     Options,
     Will,
     link_ended,
@@ -110,6 +111,7 @@ class Connection:
         self._answer: int | None = None  # the broker's reason code to the last CONNECT
         # paho calls back while it holds locks of its own, so what it says waits here until it has let go of them.
         self._news: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._network = Network()
         self._client = self._new_client(VERSIONS[options.protocol])
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"mqtt {options.client_id}", daemon=True)
@@ -174,15 +176,19 @@ class Connection:
 
     def _run(self) -> None:
         try:
-            while not self._stopping.is_set():
-                began = time.monotonic()
-                self._serve()
-                if self._change_version():
-                    continue
-                held_s = time.monotonic() - began
-                self._stopping.wait(self._backoff.refused() if self._state.refused else self._backoff.pause(held_s))
+            with self._network:
+                while not self._stopping.is_set():
+                    began = time.monotonic()
+                    self._serve()
+                    if not self._change_version():
+                        self._pause(time.monotonic() - began)
         finally:
+            if left := self._client.socket():  # a callback failed: no goodbye, so that the broker sends the will
+                left.close()
             self._change(connected=False, reason="stopped" if self._stopping.is_set() else CALLBACK_FAILED)
+
+    def _pause(self, held_s: float) -> None:
+        self._stopping.wait(self._backoff.refused() if self._state.refused else self._backoff.pause(held_s))
 
     def _serve(self) -> None:
         """Connects, and serves the link until it ends."""
@@ -197,10 +203,8 @@ class Connection:
             return
         self._change(reason=f"{options.address} has not answered yet")
         give_up_at = time.monotonic() + options.connect_timeout_s
-        while client.loop(1.0 if self._state.connected else 0.05) == MQTTErrorCode.MQTT_ERR_SUCCESS:
+        while self._network.step(client, 1.0 if self._state.connected else 0.05):
             self._tell()
-            if client.socket() is None:
-                break
             if self._stopping.is_set() or not (self._state.connected or time.monotonic() < give_up_at):
                 client.disconnect()
         self._down("the link broke")
@@ -248,10 +252,10 @@ class Connection:
                 self._change(connected=False, shared_subscriptions=False, reason=reason)
                 self._news.append((self._on_down, (reason,)))
 
-    # ---- paho's callbacks, on the same thread, inside `loop` ---------------------------------------------------
+    # ---- paho's callbacks, on the same thread, inside `step` ---------------------------------------------------
 
     def _new_client(self, version: MQTTProtocolVersion) -> Client:
-        client = new_client(self.options, version, self._window, self._tls)
+        client = new_client(self.options, version, self._window, self._tls, self._network.wake)
         client.on_connect, client.on_disconnect = self._connack, self._disconnected
         client.on_message, client.on_publish, client.on_subscribe = self._message, self._puback, self._suback
         return client

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from paho.mqtt.client import Client, DisconnectFlags
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -67,8 +69,50 @@ class Options:
             raise SettingsError("a client id is needed to connect to the broker")
 
 
+class Network:
+    """Moves the packets of a client on the thread that entered it; `wake` lets others interrupt its waiting."""
+
+    def __enter__(self) -> Network:
+        self._awake, self._alarm = socket.socketpair()
+        self._awake.setblocking(False)
+        self._alarm.setblocking(False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._awake.close()
+        self._alarm.close()
+
+    def wake(self) -> None:
+        with suppress(OSError):  # full: it will wake anyway; closed: nobody waits any more
+            self._alarm.send(b"\0")
+
+    def step(self, client: Client, timeout_s: float) -> bool:
+        """Waits for packets, reads, writes and keeps the link alive once; False when there is no link any more."""
+        sock = client.socket()
+        if sock is None:
+            return False
+        held = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0  # read from the network, but not yet by paho
+        sending = [sock] if client.want_write() else []
+        readable, writable, _ = select.select([sock, self._awake], sending, [], 0.0 if held else timeout_s)
+        work: list[Callable[[], MQTTErrorCode]] = []
+        if held or sock in readable:
+            work.append(client.loop_read)
+        if self._awake in readable:
+            self._awake.recv(1 << 12)
+        if writable or self._awake in readable:
+            work.append(client.loop_write)
+        for part in (*work, client.loop_misc):
+            if part() != MQTTErrorCode.MQTT_ERR_SUCCESS or client.socket() is None:
+                return False
+        return True
+
+
 def new_client(
-    options: Options, version: MQTTProtocolVersion, max_inflight: int, tls: ssl.SSLContext | None
+    options: Options,
+    version: MQTTProtocolVersion,
+    max_inflight: int,
+    tls: ssl.SSLContext | None,
+    wake: Callable[[], None],
 ) -> Client:
     """A client that neither reconnects by itself nor writes from the threads that publish."""
     client = Client(
@@ -81,8 +125,8 @@ def new_client(
     )
     client.connect_timeout = options.connect_timeout_s
     client.max_inflight_messages = max_inflight
-    # With this callback set, paho leaves writing to `loop`; two threads would write into each other's packets.
-    client.on_socket_register_write = lambda *_: None
+    # With this callback set, paho leaves writing to us; else the threads that publish would write as well.
+    client.on_socket_register_write = lambda *_: wake()
     if options.address.username:
         client.username_pw_set(options.address.username, options.address.password or None)
     if tls:
@@ -91,7 +135,7 @@ def new_client(
 
 
 def open_link(client: Client, options: Options, will: Will | None) -> None:
-    """Opens the socket and asks to connect; the answer comes through `loop`. Raises OSError."""
+    """Opens the socket and asks to connect; `Network.step` brings the answer. Raises OSError."""
     address = options.address
     if will:
         client.will_set(will.topic, will.payload, will.qos, will.retain)
