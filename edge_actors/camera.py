@@ -94,10 +94,10 @@ class Camera:
                 return
             if whole and self.frames > before:
                 pause = self.backoff_s
-                continue
-            self._broken = True
-            self._stopping.wait(pause)
-            pause = min(2 * pause, LONGEST_BACKOFF_S)
+            elif not self._stopping.is_set():
+                self._broken = True
+                self._stopping.wait(pause)
+                pause = min(2 * pause, LONGEST_BACKOFF_S)
 
     def _play(self) -> bool:
         """One round of the source; False when it failed."""

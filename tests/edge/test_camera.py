@@ -102,6 +102,7 @@ def test_the_newest_picture_wins_and_dropped_ones_are_numbered_too(tmp_path: Pat
         wait_until(lambda: scene.camera.frames > 20)
         assert int(scene.take().frame.rpartition("-")[2]) > 20
         assert scene.doors.turned_away()["Frame"] >= 20
+    assert scene.camera.faults() == frozenset(), "a camera that was stopped is in no trouble"
 
 
 def test_a_finite_source_played_once_ends_after_its_last_frame_was_taken(tmp_path: Path) -> None:
