@@ -33,7 +33,7 @@ Exit status 0: all were kept; 1: one was not.
 def main(argv: Sequence[str]) -> int:
     settings = settings_loader.load(DemoSettings, argv, prog="tinyml demo", about=ABOUT, prefix=PREFIX)
     with ExitStack() as cleanup, View(plain=settings.plain) as view:
-        directory = settings.keep or Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="tinyml-demo-")))
+        directory = settings.keep or Path(tempfile.mkdtemp(prefix="tinyml-demo-"))
         with _interruptible():
             try:
                 return _run(settings, directory, view, cleanup)
@@ -47,7 +47,7 @@ def _run(settings: DemoSettings, directory: Path, view: View, cleanup: ExitStack
     unseen = album.unseen(settings.unseen)
     view.say(f"pictures: {album.name}, {len(album.pictures)} of {len(album.classes)} classes; unseen: {unseen!r}")
     stack = Stack(directory, broker=settings.broker)
-    cleanup.callback(stack.stop)
+    cleanup.callback(stack.stop if settings.keep else stack.remove)
     stack.start()
     view.say(f"broker ({stack.broker.kind}) {stack.broker.url}   API {stack.api_url}/docs   files {directory}")
     fps = settings.fps or pace(album.call_s())

@@ -16,6 +16,7 @@ from .view import Screen, View
 from .world import Day
 
 STEP_S = 0.25
+STATUS_S = 1.5  # devices tell how they do every second
 SETTLE_S = 60.0  # for what is still on its way when the cameras have stopped
 LABELS = {"new-thing": 40, "dirty-lens": 5}
 
@@ -107,25 +108,22 @@ class Script:
         """Stops the cameras and waits until everything that was on its way has arrived."""
         for device in self.devices:
             device.close_eyes()
-        produced = self._final_counts()
+        time.sleep(STATUS_S)  # so that what is told of the devices is later than their last frame
         with psycopg.connect(self.stack.database.url, autocommit=True) as database:
             deadline = time.monotonic() + SETTLE_S
             while True:
-                rows = [
-                    outcome(database, device.ledger, self.day, counts, device.uplink_bytes, self._went_on(device))
-                    for device, counts in zip(self.devices, produced, strict=True)
-                ]
-                done = all(row.lost == 0 and row.sent == row.applied == row.cleared for row in rows)
-                if done or time.monotonic() > deadline:
+                rows = [self._outcome(database, device) for device in self.devices]
+                settled = all(row.produced == row.stored and row.sent == row.applied == row.cleared for row in rows)
+                if settled or time.monotonic() > deadline:
                     return rows
                 self._count_labels()
                 self._show(self.day.seconds)
                 time.sleep(STEP_S)
 
-    def _final_counts(self) -> list[dict[str, int]]:
-        """The records each device has produced, once its last predictions are among them."""
-        time.sleep(3.0)  # a report interval and a status line after the last frame
-        return [dict(device.produced) for device in self.devices]
+    def _outcome(self, database: psycopg.Connection[tuple[object, ...]], device: DemoDevice) -> Outcome:
+        produced = dict(device.produced)  # before it is counted what is stored, which can only be more
+        went_on = self._went_on(device)
+        return outcome(database, device.ledger, self.day, produced, device.uplink_bytes, went_on)
 
     def _went_on(self, device: DemoDevice) -> bool:
         """Whether the device handled at least half as many frames without a broker as it was shown."""

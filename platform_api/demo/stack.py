@@ -60,5 +60,7 @@ class Stack:
         self.database.stop()
 
     def remove(self) -> None:
-        """Deletes everything the stack wrote."""
+        """Stops everything and deletes what it wrote, also what the database keeps elsewhere."""
+        self.stop()
+        self.database.remove()
         shutil.rmtree(self.directory, ignore_errors=True)

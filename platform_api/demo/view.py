@@ -121,7 +121,6 @@ def _outcomes(outcomes: Sequence[Outcome]) -> Table:
     for row in outcomes:
         table.add_column(row.role.device, justify="right")
     lines: dict[str, Callable[[Outcome], str]] = {
-        "what happened": lambda row: row.role.story,
         "accuracy before": lambda row: percent(row.before),
         "accuracy during": lambda row: percent(row.during),
         "accuracy after": lambda row: percent(row.after),
