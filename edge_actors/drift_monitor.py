@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from broker.messages import DriftCleared, DriftContinued, DriftDetected, Neighbours, SampleQuarantined, Scored
@@ -24,7 +24,8 @@ Outbox = Scored | DriftDetected | DriftContinued | DriftCleared
 
 
 class DriftMonitor(Actor[Inbox, Outbox]):
-    """An alarm of the detector begins an episode, named by its frame; the recovery rule ends it.
+    """An alarm of any detector begins an episode, named by its frame; the recovery rule ends it, once no detector
+    sees the drift any more.
 
     In the first `commissioning` frames no alarm is raised, and each class's usual score on this stream is learned. A
     camera that dwells is given more of them, until it has shown 60 scenes, but at most four times as many.
@@ -34,19 +35,19 @@ class DriftMonitor(Actor[Inbox, Outbox]):
         self,
         scores: ClassScores,
         gate: SceneGate,
-        detector: Detector,
+        detectors: Sequence[Detector],
         recovery: Recovery,
         *,
         commissioning: int = 500,
         continue_every: int = 200,
     ) -> None:
-        self.scores, self.gate, self.detector, self.recovery = scores, gate, detector, recovery
+        self.scores, self.gate, self.detectors, self.recovery = scores, gate, list(detectors), recovery
         self.commissioning, self.continue_every = commissioning, continue_every
         self.settling = Commissioning()
         self.settled = commissioning == 0
         self.frames = 0  # ever, and of these in commissioning:
         self.commissioned = 0
-        self.episode = ""
+        self.episode, self.detector = "", self.detectors[0]  # and the one that began it
         self.episode_frames = 0
         self._samples: list[str] = []  # quarantined since the last message of the episode
         self._scene = ("", 0.0)  # label and score of the scene so far
@@ -82,13 +83,14 @@ class DriftMonitor(Actor[Inbox, Outbox]):
         return {
             "scores": self.scores.state(),
             "gate": self.gate.state(),
-            "detector": {self.detector.name: self.detector.state()},
+            "detectors": {one.name: one.state() for one in self.detectors},
             "recovery": self.recovery.state(),
             "settling": self.settling.state(),
             "settled": self.settled,
             "frames": self.frames,
             "commissioned": self.commissioned,
             "episode": self.episode,
+            "detector": self.detector.name,
             "episode_frames": self.episode_frames,
             "samples": list(self._samples),
             "scene": list(self._scene),
@@ -97,8 +99,11 @@ class DriftMonitor(Actor[Inbox, Outbox]):
     def restore(self, state: dict[str, Any]) -> None:
         self.scores.restore(state["scores"])
         self.gate.restore(state["gate"])
-        if self.detector.name in state["detector"]:  # another one begins afresh
-            self.detector.restore(state["detector"][self.detector.name])
+        for one in self.detectors:
+            if one.name in state["detectors"]:  # a new one begins afresh
+                one.restore(state["detectors"][one.name])
+            if one.name == state["detector"]:
+                self.detector = one
         self.recovery.restore(state["recovery"])
         self.settling.restore(state["settling"])
         self.settled, self.frames = state["settled"], state["frames"]
@@ -118,6 +123,8 @@ class DriftMonitor(Actor[Inbox, Outbox]):
 
     def _commission(self, seen: Observation) -> None:
         """Learns what is usual here, a scene at a time, and begins to watch when that is done."""
+        for one in self.detectors:
+            one.learn(seen)
         label, score = self._scene
         if label and seen.opened:
             self.settling.add(label, score)
@@ -126,12 +133,16 @@ class DriftMonitor(Actor[Inbox, Outbox]):
         enough = self.frames >= self.commissioning and self.settling.scenes >= COMMISSIONING_SCENES
         if enough or self.frames >= LONGEST_COMMISSIONING * self.commissioning:
             self.scores.offsets = self.settling.offsets()
+            for one in self.detectors:
+                one.settle()
             self.settled = True
 
     def _at_rest(self, message: Neighbours, seen: Observation) -> Iterator[Outbox]:
-        statistic = self.detector.update(seen)
+        statistics = [(one.update(seen), one) for one in self.detectors]
         self.recovery.watch(seen.scene_score, seen.opened)
-        if statistic > self.detector.threshold:
+        statistic, detector = max(statistics, key=lambda pair: pair[0] / pair[1].threshold)
+        if statistic > detector.threshold:
+            self.detector = detector
             self.episode, self.episode_frames, self._samples = message.frame, 0, []
             self.recovery.begin(self.detector.onset())
             yield DriftDetected(
@@ -148,9 +159,9 @@ class DriftMonitor(Actor[Inbox, Outbox]):
 
     def _in_drift(self, message: Neighbours, seen: Observation) -> Iterator[Outbox]:
         self.episode_frames += 1
-        statistic = self.detector.update(seen)
+        statistic = {one.name: one.update(seen) for one in self.detectors}[self.detector.name]
         recovered = self.recovery.update(seen.scene_score, seen.opened)
-        if recovered > self.recovery.threshold:
+        if recovered > self.recovery.threshold and not any(one.holds() for one in self.detectors):
             yield DriftCleared(
                 at=message.at,
                 episode=self.episode,
@@ -162,7 +173,8 @@ class DriftMonitor(Actor[Inbox, Outbox]):
                 reason="the stream looks as calibrated again",
             )
             self.episode, self._samples = "", []
-            self.detector.reset()
+            for one in self.detectors:
+                one.reset()
         elif self.episode_frames % self.continue_every == 0:
             yield DriftContinued(
                 at=message.at,

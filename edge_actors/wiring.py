@@ -35,6 +35,7 @@ from broker.messages import (
 
 from .adapter import Adapter
 from .algorithms.cusum import SceneCusum
+from .algorithms.mewma import SceneMewma
 from .algorithms.recovery import Recovery
 from .algorithms.scene_gate import SceneGate
 from .bundle import Bundle
@@ -114,7 +115,7 @@ def build(settings: EdgeSettings, bundle: Bundle, outbox: Outbox) -> dict[str, F
         "drift_monitor": lambda: DriftMonitor(
             statistics.scores(),
             SceneGate(statistics.scene),
-            SceneCusum(settings.false_alarm_scenes),
+            [SceneCusum(settings.false_alarm_scenes), SceneMewma.fit(bundle.memory(), contents.calibration)],
             Recovery(statistics.usual),
             commissioning=settings.commissioning_frames,
         ),

@@ -68,11 +68,20 @@ class SceneCusum:
     def __init__(self, scenes_between_false_alarms: float = 200_000) -> None:
         self._sums = [Cusum(k, threshold_for(k, scenes_between_false_alarms)) for k in REFERENCE_VALUES]
 
+    def learn(self, seen: Observation) -> None:
+        """Nothing: the scores themselves are settled in commissioning."""
+
+    def settle(self) -> None:
+        """Nothing to settle."""
+
     def update(self, seen: Observation) -> float:
         return max(one.update(seen.scene_score, seen.opened) / one.threshold for one in self._sums)
 
     def onset(self) -> int:
         return max(self._sums, key=lambda one: one.value / one.threshold).scenes
+
+    def holds(self) -> bool:
+        return False  # a sum takes as long to come down as it took to grow
 
     def reset(self) -> None:
         for one in self._sums:

@@ -27,11 +27,20 @@ class Detector(Protocol):
     watches: str  # the kind of drift it sees: residual, feature, knn-distance, confidence ...
     threshold: float
 
+    def learn(self, seen: Observation) -> None:
+        """Takes a frame of commissioning in, in which nothing is judged."""
+
+    def settle(self) -> None:
+        """Commissioning is over."""
+
     def update(self, seen: Observation) -> float:
         """Takes one frame in and returns the statistic."""
 
     def onset(self) -> int:
-        """Of how many scenes the present evidence consists: those since the statistic last was at rest."""
+        """Of how many scenes the present evidence consists."""
+
+    def holds(self) -> bool:
+        """Whether it still sees the drift; False where its evidence does not fade by itself."""
 
     def reset(self) -> None:
         """Forgets all evidence, not what it learned to be usual."""

@@ -17,6 +17,7 @@ CLASSES = (0.5, 1.2, 1.9)  # scene scores up to the first, between them, above t
 PRIOR = 20.0  # scenes that the expected look of a drift weighs: a quarter of them strange
 PRIOR_STRANGE = 0.25
 REMEMBERED = 300  # scenes after which older ones begin to count less
+MOST = 2.0  # the sum stops growing at as many thresholds
 RECENT = 200  # scenes kept outside of drift, to begin with the right ones
 
 
@@ -56,7 +57,8 @@ class Recovery:
         if opened:
             self._close_scene()
         self._scene = bisect(CLASSES, scene_score)
-        self._value = max(0.0, self._before + log(self.usual[self._scene] / self._drift_share(self._scene)))
+        likelier = log(self.usual[self._scene] / self._drift_share(self._scene))
+        self._value = min(max(0.0, self._before + likelier), MOST * self.threshold)
         return self._value
 
     def state(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from broker.messages import (
 )
 from edge_actors.adapter import MOST_REPRESENTATIVES, Adapter
 from edge_actors.algorithms.cusum import SceneCusum
+from edge_actors.algorithms.mewma import SceneMewma
 from edge_actors.algorithms.recovery import Recovery
 from edge_actors.algorithms.scene_gate import SceneGate
 from edge_actors.arrays import Floats, floats, packed
@@ -128,7 +129,7 @@ def device(commissioning: int = 0) -> dict[str, Actor]:
         "drift_monitor": DriftMonitor(
             usual.scores(),
             SceneGate(usual.scene),
-            SceneCusum(),
+            [SceneCusum(), SceneMewma.fit(memory(), calibration())],
             Recovery(usual.usual),
             commissioning=commissioning,
         ),

@@ -14,6 +14,7 @@ from broker.messages import AdaptationDecided, DriftCleared, DriftDetected, Fram
 from edge_actors import training
 from edge_actors.adapter import Adapter
 from edge_actors.algorithms.cusum import SceneCusum
+from edge_actors.algorithms.mewma import SceneMewma
 from edge_actors.algorithms.recovery import Recovery
 from edge_actors.algorithms.scene_gate import SceneGate
 from edge_actors.bundle import Bundle
@@ -58,7 +59,7 @@ def device() -> dict[str, Actor]:
         "drift_monitor": DriftMonitor(
             usual.scores(),
             SceneGate(usual.scene),
-            SceneCusum(),
+            [SceneCusum(), SceneMewma.fit(bundle().memory(), contents.calibration)],
             Recovery(usual.usual),
             commissioning=COMMISSIONING,
         ),

@@ -10,6 +10,7 @@ import pytest
 from broker import codec
 from broker.messages import DriftCleared, DriftContinued, DriftDetected, Message, SampleQuarantined, Scored
 from edge_actors.algorithms.cusum import SceneCusum
+from edge_actors.algorithms.detector import Observation
 from edge_actors.algorithms.recovery import Recovery, usual_shares
 from edge_actors.algorithms.scene_gate import SceneGate
 from edge_actors.algorithms.scores import ClassScores, Usual
@@ -27,7 +28,7 @@ def monitor(commissioning: int = 0, continue_every: int = 50) -> DriftMonitor:
     return DriftMonitor(
         ClassScores(STANDARD, {"a": STANDARD, "b": STANDARD}, Usual(0.0, 1.0)),
         SceneGate(1.0),
-        SceneCusum(),
+        [SceneCusum()],
         Recovery(SHARES),
         commissioning=commissioning,
         continue_every=continue_every,
@@ -230,8 +231,53 @@ def test_a_state_of_another_detector_begins_that_one_afresh() -> None:
     stream = Stream(monitor())
     stream.frames(20, 2.0)
     state = plain(stream.actor.state())
-    state["detector"] = {"mewma": {"whatever": 1}}
+    state["detectors"] = {"another": {"whatever": 1}}
     fresh = monitor()
     fresh.restore(state)
-    assert fresh.detector.state() == SceneCusum().state()
+    assert fresh.detectors[0].state() == SceneCusum().state()
     assert fresh.frames == 20
+
+
+# ---- several detectors -------------------------------------------------------------------------------------------
+
+
+class Stubborn(SceneCusum):
+    """Never raises an alarm, and sees a drift for as long as it is told to."""
+
+    name, sees = "stubborn", True
+
+    def update(self, seen: Observation) -> float:
+        super().update(seen)
+        return 0.0
+
+    def holds(self) -> bool:
+        return self.sees
+
+
+def test_an_episode_ends_only_when_no_detector_sees_the_drift_any_more() -> None:
+    actor, stubborn = monitor(continue_every=10_000), Stubborn()
+    actor.detectors.append(stubborn)
+    stream = Stream(actor)
+    stream.frames(300, 2.0)
+    stream.frames(500, 0.0)
+    assert events(stream.said) == ["DriftDetected"]
+    stubborn.sees = False
+    assert events(stream.frames(5, 0.0)) == ["DriftCleared"]
+
+
+def test_an_event_names_the_detector_that_saw_it_and_goes_on_to() -> None:
+    actor = monitor(continue_every=50)
+    actor.detectors.insert(0, Stubborn())
+    said = Stream(actor).frames(200, 2.0)
+    assert {one.detector for one in said if not isinstance(one, Scored)} == {"scene-cusum"}
+    assert all(one.statistic > 0 for one in of_kind(said, DriftContinued))
+
+
+def test_a_restored_episode_goes_on_with_the_detector_that_began_it() -> None:
+    actor, other = monitor(), monitor()
+    for one in (actor, other):
+        one.detectors.insert(0, Stubborn())
+    Stream(actor).frames(100, 2.0)
+    other.restore(codec.unpack(codec.pack(plain(actor.state()))))
+    assert other.detector.name == "scene-cusum"
+    assert other.detector in other.detectors
