@@ -246,7 +246,7 @@ class EdgeProcess:
                 "interpreter": self.bundle.interpreter.name,
             },
             actors=tuple(self.actors),
-            detectors=(monitor.detector.name,),
+            detectors=tuple(one.name for one in monitor.detectors),
             bundle=self.bundle.digest,
             mode=settings.mode,
             privacy=settings.privacy,
