@@ -19,13 +19,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 
 from broker import codec
 from broker.journal import Journal
-from broker.messages import Features, Float32Array, Frame, Message, Neighbours, Tick
+from broker.messages import DeadLetter, Features, Float32Array, Frame, LogRecord, Message, Neighbours, Tick
 from edge_actors import wiring
 from edge_actors.bundle import Bundle
 from edge_actors.pictures import Pixels
@@ -202,14 +202,21 @@ class _Relay(Actor[Features | Neighbours, Neighbours]):
             )
 
 
+class _Ear(Actor[DeadLetter | LogRecord, Never]):
+    """Hears what the runtime reports of failures, of which there are none here."""
+
+    def receive(self, message: Message) -> tuple[()]:
+        raise AssertionError(message)
+
+
 _DISTANCES, _VALUES = Float32Array.of(range(5)), Float32Array.of(range(64))
 
 
 def _print_hops() -> None:
     device = Device(
-        {"relay": _Relay},
+        {"relay": _Relay, "ear": _Ear},
         Doors({Features: Door(1)}),
-        {Features: ("relay",), Neighbours: ("relay",)},
+        {Features: ("relay",), Neighbours: ("relay",), DeadLetter: ("ear",), LogRecord: ("ear",)},
         snapshots=NoDisk(),
         identity=Identity(),
     )

@@ -39,6 +39,7 @@ class DemoDevice:
         self._feeder = threading.Thread(target=self._feed, name=f"camera of {world.role.device}", daemon=True)
         self._stop = threading.Event()
         self._began = 0.0
+        self._episodes: set[str] = set()
 
     def start(self) -> None:
         self.process.start()
@@ -82,7 +83,13 @@ class DemoDevice:
         status = json.loads(line)
         self.seen.fps, self.seen.frames = status["fps"], status["frames"]
         self.seen.state = ", ".join(status["faults"]) or "well"
-        self.seen.drift = f"since frame {number_of(status['drift'])}" if status["drift"] else "-"
+        self.seen.drift = self._drift(status["drift"])
         self.seen.spool, self.seen.link = status["spool"], status["link"]
         self.produced = status["produced"]
         self.uplink_bytes = status["uplink_bytes"]
+
+    def _drift(self, episode: str) -> str:
+        if episode:
+            self._episodes.add(episode)
+            return f"since frame {number_of(episode)}"
+        return f"{len(self._episodes)} over" if self._episodes else "-"

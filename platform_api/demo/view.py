@@ -27,7 +27,6 @@ class Seen:
     state: str = "starting"
     fps: float = 0.0
     frames: int = 0
-    recent: float | None = None  # accuracy over the last predictions that arrived
     drift: str = "-"
     spool: int = 0
     link: str = "down"
@@ -62,8 +61,12 @@ class View:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self._live is not None:
             self._live.stop()
+            self._live = None
 
     def say(self, text: str) -> None:
         """A line that stays."""
@@ -84,7 +87,8 @@ class View:
                 )
 
     def result(self, outcomes: Sequence[Outcome], promises: Sequence[Promise]) -> None:
-        """The table of the day and the promises."""
+        """The table of the day and the promises; the live view is over."""
+        self._close()
         self.console.print(_outcomes(outcomes))
         for promise in promises:
             mark = Text("kept  ", "green") if promise.kept else Text("BROKEN", "bold red")
@@ -93,8 +97,8 @@ class View:
 
 def _picture(screen: Screen) -> Panel:
     table = Table(box=None, expand=True, pad_edge=False)
-    for heading in ("device", "story", "state", "fps", "frames", "recent", "drift", "spool", "link", "labels"):
-        table.add_column(heading, justify="right" if heading in ("fps", "frames", "recent", "spool") else "left")
+    for heading in ("device", "story", "state", "fps", "frames", "drift", "spool", "link", "labels"):
+        table.add_column(heading, justify="right" if heading in ("fps", "frames", "spool") else "left")
     for seen in screen.devices:
         table.add_row(
             Text(seen.device, "bold"),
@@ -102,8 +106,7 @@ def _picture(screen: Screen) -> Panel:
             Text(seen.state, "green" if seen.state == "well" else "yellow"),
             f"{seen.fps:.0f}",
             str(seen.frames),
-            percent(seen.recent),
-            Text(seen.drift, "red" if seen.drift != "-" else "dim"),
+            Text(seen.drift, "red" if seen.drift.startswith("since") else ""),
             Text(str(seen.spool), "yellow" if seen.spool > 20 else ""),
             Text(seen.link, "green" if seen.link == "up" else "red"),
             seen.labels,
