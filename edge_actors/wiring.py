@@ -115,7 +115,7 @@ def build(settings: EdgeSettings, bundle: Bundle, outbox: Outbox) -> dict[str, F
         "drift_monitor": lambda: DriftMonitor(
             statistics.scores(),
             SceneGate(statistics.scene),
-            [SceneCusum(settings.false_alarm_scenes), SceneMewma.fit(bundle.memory(), contents.calibration)],
+            [SceneCusum(settings.false_alarm_scenes), SceneMewma(statistics.places)],
             Recovery(statistics.usual),
             commissioning=settings.commissioning_frames,
         ),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+
+import numpy as np
 
 from ..arrays import Floats
+from .mewma import Places
 from .neighbours import Memory
 from .recovery import usual_shares
 from .scores import ClassScores, Pair, Usual, signals_of
@@ -38,6 +40,7 @@ class Statistics:
     nearest: float  # median distance of a frame to its nearest sample of the memory
     scene: float  # two frames that lie farther apart show different scenes
     accuracy: float
+    places: Places
 
     def scores(self) -> ClassScores:
         """A scorer that has learned nothing yet beside this."""
@@ -53,7 +56,7 @@ def measure(memory: Memory, calibration: Calibration, same_scene: float = 0.0) -
     seen = [signals_of(residual, vote) for residual, vote in zip(calibration.residuals.tolist(), votes, strict=True)]
     labels = [vote.label for vote in votes]
     scores = ClassScores.fit(seen, labels)
-    nearest = median(vote.distances[0] for vote in votes)
+    nearest = float(np.median([vote.distances[0] for vote in votes]))
     return Statistics(
         scores.everywhere,
         scores.classes,
@@ -62,6 +65,7 @@ def measure(memory: Memory, calibration: Calibration, same_scene: float = 0.0) -
         nearest,
         max(UNLIKE * nearest, same_scene),
         _share_equal(labels, calibration.labels),
+        Places.fit(calibration.values, labels, memory.means()),
     )
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from ..arrays import Floats, floats, packed
-from .calibration import Calibration
 from .detector import Observation
-from .neighbours import Memory
 
 SHRINKAGE = 10  # frames that the mean of a class in the memory weighs against its calibration frames
 DIAGONAL = 0.2  # share of its diagonal in the covariance: a few hundred frames say little about all pairs
@@ -27,6 +26,33 @@ CALM = 0.75  # of the threshold
 MOST = 2.0  # thresholds that the average is held to, or the end of a strong drift would show late
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where frames lie that are taken for a class, as calibration saw it."""
+
+    means: dict[str, Floats]  # per class, (D,)
+    shares: dict[str, float]  # of the frames, per class
+    whitening: Floats  # (D, D): makes the deviation from the mean of the class standard
+
+    @classmethod
+    def fit(cls, values: Floats, predicted: Sequence[str], held: Mapping[str, Floats]) -> Places:
+        """Of calibration frames (n, D) by the class they are taken for; `held` are the means in the memory."""
+        numbers, taken_for = values.astype(np.float64), np.array(predicted)
+        means, shares, deviations = {}, {}, np.empty_like(numbers)
+        for label, mean in sorted(held.items()):
+            own = taken_for == label
+            means[label] = (numbers[own].sum(axis=0) + SHRINKAGE * mean) / (int(own.sum()) + SHRINKAGE)
+            shares[label] = max(int(own.sum()), 1) / len(numbers)
+            deviations[own] = numbers[own] - means[label]
+        covariance = deviations.T @ deviations / len(numbers)
+        covariance = (1 - DIAGONAL) * covariance + DIAGONAL * np.diag(np.diag(covariance))
+        spreads, directions = np.linalg.eigh(covariance)
+        whitening = (directions / np.sqrt(np.maximum(spreads, 1e-6 * spreads[-1]))) @ directions.T
+        return cls(
+            {label: mean.astype(np.float32) for label, mean in means.items()}, shares, whitening.astype(np.float32)
+        )
+
+
 class SceneMewma:
     """Multivariate EWMA (Lowry et al. 1992) over scenes: each step the mean of a scene, centred on its predicted
     class and whitened. A class that merely becomes frequent is no drift, and one that calibration did not know is
@@ -35,9 +61,9 @@ class SceneMewma:
 
     name, watches = "scene-mewma", "feature"
 
-    def __init__(self, means: Mapping[str, Floats], shares: Mapping[str, float], whitening: Floats) -> None:
-        self.means, self.shares, self.whitening = dict(means), dict(shares), whitening
-        self.dimension = len(whitening)
+    def __init__(self, places: Places) -> None:
+        self.means, self.shares, self.whitening = places.means, places.shares, places.whitening
+        self.dimension = len(self.whitening)
         self.threshold = 1 + SPREADS * sqrt(2 / self.dimension)
         self.present = dict(self.shares)  # share of each class now
         self.offsets: dict[str, Floats] = {}  # per class what commissioning found to be usual
@@ -45,26 +71,6 @@ class SceneMewma:
         self._nothing = np.zeros(self.dimension, np.float32)
         self._average = self._before = self._sum = self._nothing  # _before: the average without the present scene
         self._frames, self._statistic = 0, 0.0
-
-    @classmethod
-    def fit(cls, memory: Memory, calibration: Calibration) -> SceneMewma:
-        """Class means of calibration frames, by the class they are taken for, and the covariance around them."""
-        predicted = np.array(memory.votes(calibration.values))
-        values = calibration.values.astype(np.float64)
-        means: dict[str, Floats] = {}
-        shares, residuals = {}, np.empty_like(values)
-        for label in sorted(set(memory.labels)):
-            own = predicted == label
-            held = np.mean([memory.row(i) for i, one in enumerate(memory.labels) if one == label], axis=0)
-            mean = (values[own].sum(axis=0) + SHRINKAGE * held) / (int(own.sum()) + SHRINKAGE)
-            means[label] = mean.astype(np.float32)
-            shares[label] = max(int(own.sum()), 1) / len(values)
-            residuals[own] = values[own] - means[label]
-        covariance = residuals.T @ residuals / len(values)
-        covariance = (1 - DIAGONAL) * covariance + DIAGONAL * np.diag(np.diag(covariance))
-        spreads, directions = np.linalg.eigh(covariance)
-        whitening = (directions / np.sqrt(np.maximum(spreads, 1e-12))) @ directions.T
-        return cls(means, shares, whitening.astype(np.float32))
 
     def learn(self, seen: Observation) -> None:
         """Takes a scene of commissioning, by its first frame."""

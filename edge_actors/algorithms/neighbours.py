@@ -17,6 +17,7 @@ from ..arrays import Floats, floats, packed
 UNKNOWN = "unknown"  # the vote of a memory with fewer than k samples
 # The dot product of each row with itself; numpy 1, which tflite_runtime needs, has only the slower way.
 _SQUARES = getattr(np, "vecdot", partial(np.einsum, "ij,ij->i"))
+AT_ONCE = 64  # votes worked out together: more would save no time and cost a small device memory
 SLACK = 3  # more candidates than neighbours: the norm trick rounds, the exact distances decide
 
 
@@ -78,16 +79,11 @@ class Memory:
         return Vote(winner, votes / self.k, distances, labels, self._rival(x, winner))
 
     def votes(self, many: Floats) -> list[str]:
-        """The vote for each row of (n, D), all at once."""
+        """The vote for each row of (n, D), many at once."""
         if self.size < self.k:
             return [UNKNOWN] * len(many)
-        closeness = self._live_half_norms - many @ self._live.T
-        rows = closeness.argpartition(self.k - 1, axis=1)[:, : self.k]
-        codes = self._codes[rows]
-        same = codes[:, :, None] == codes[:, None, :]
-        oldest = np.where(same, rows[:, None, :], self.size).min(axis=2)
-        best = (same.sum(axis=2) * (self.size + 1) - oldest).argmax(axis=1)
-        return [self._words[code] for code in codes[np.arange(len(many)), best].tolist()]
+        parts = (many[first : first + AT_ONCE] for first in range(0, len(many), AT_ONCE))
+        return [vote for part in parts for vote in self._votes(part)]
 
     def labels_around(self, x: Floats) -> list[str]:
         """The labels of the k nearest samples of x (D,) as they were given, without names."""
@@ -101,6 +97,10 @@ class Memory:
         """A copy of the numbers of one row."""
         copy: Floats = self._rows[index].copy()
         return copy
+
+    def means(self) -> dict[str, Floats]:
+        """The mean of each label's samples, under the names they vote by."""
+        return {word: self._live[self._codes == code].mean(axis=0) for code, word in enumerate(self._words)}
 
     def counts(self) -> dict[str, int]:
         """Samples per label, under the names they vote by."""
@@ -173,6 +173,15 @@ class Memory:
         np.subtract(gaps, x, out=gaps)
         nearest = sorted(zip(_SQUARES(gaps, gaps).tolist(), candidates.tolist(), strict=True))[: self.k]
         return [row for _, row in nearest], [sqrt(square) for square, _ in nearest]
+
+    def _votes(self, many: Floats) -> list[str]:
+        closeness = self._live_half_norms - many @ self._live.T
+        rows = closeness.argpartition(self.k - 1, axis=1)[:, : self.k]
+        codes = self._codes[rows]
+        same = codes[:, :, None] == codes[:, None, :]
+        oldest = np.where(same, rows[:, None, :], self.size).min(axis=2)
+        best = (same.sum(axis=2) * (self.size + 1) - oldest).argmax(axis=1)
+        return [self._words[code] for code in codes[np.arange(len(many)), best].tolist()]
 
     def _rival(self, x: Floats, winner: str) -> float:
         """The distance to the nearest reference sample of another label, when none of the k nearest is one."""

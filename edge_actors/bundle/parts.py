@@ -13,6 +13,7 @@ from broker.errors import DecodeError
 from broker.messages import Float32Array
 
 from ..algorithms.calibration import Calibration, Statistics
+from ..algorithms.mewma import Places
 from ..algorithms.projection import Projection
 from ..algorithms.scores import Pair, Usual
 from ..arrays import Floats, floats, packed
@@ -79,6 +80,9 @@ def encoded(contents: Contents) -> dict[str, bytes]:
                 "nearest": statistics.nearest,
                 "scene": statistics.scene,
                 "accuracy": statistics.accuracy,
+                "means": {label: packed(mean) for label, mean in statistics.places.means.items()},
+                "shares": statistics.places.shares,
+                "whitening": packed(statistics.places.whitening),
             },
         },
         "settings.cbor": {
@@ -108,7 +112,7 @@ def decoded(parts: Mapping[str, bytes], dimension: int, embedding: int, where: s
         ),
         reference=Reference(*_labelled(memory, classes, dimension)),
         calibration=_calibration(calibration, classes, dimension),
-        statistics=_statistics(calibration.part("statistics"), classes),
+        statistics=_statistics(calibration.part("statistics"), classes, dimension),
         settings=_settings(trees["settings.cbor"]),
     )
 
@@ -127,7 +131,7 @@ def _calibration(part: _Part, classes: Sequence[str], dimension: int) -> Calibra
     return Calibration(values, part.array("residuals", len(labels)), labels)
 
 
-def _statistics(part: _Part, classes: Sequence[str]) -> Statistics:
+def _statistics(part: _Part, classes: Sequence[str], dimension: int) -> Statistics:
     table = part.part("classes")
     if not set(table.tree) <= set(classes):
         part.refuse("classes", "names a class that the bundle does not have")
@@ -142,6 +146,18 @@ def _statistics(part: _Part, classes: Sequence[str]) -> Statistics:
         part.number("nearest"),
         part.number("scene"),
         part.number("accuracy"),
+        _places(part, classes, dimension),
+    )
+
+
+def _places(part: _Part, classes: Sequence[str], dimension: int) -> Places:
+    means, shares = part.part("means"), part.part("shares")
+    if set(means.tree) != set(classes) or set(shares.tree) != set(classes):
+        part.refuse("means or shares", "does not name the classes of the bundle")
+    return Places(
+        {label: means.array(label, dimension) for label in classes},
+        {label: shares.share(label) for label in classes},
+        part.array("whitening", dimension, dimension),
     )
 
 
@@ -195,6 +211,12 @@ class _Part:
         value: float = self.of(float, key)
         if not np.isfinite(value):
             self.refuse(key, "is not finite")
+        return value
+
+    def share(self, key: str) -> float:
+        value = self.number(key)
+        if not 0 < value <= 1:
+            self.refuse(key, "is no share")
         return value
 
     def pair(self, key: str) -> Pair:

@@ -129,7 +129,7 @@ def device(commissioning: int = 0) -> dict[str, Actor]:
         "drift_monitor": DriftMonitor(
             usual.scores(),
             SceneGate(usual.scene),
-            [SceneCusum(), SceneMewma.fit(memory(), calibration())],
+            [SceneCusum(), SceneMewma(usual.places)],
             Recovery(usual.usual),
             commissioning=commissioning,
         ),

@@ -59,7 +59,7 @@ def device() -> dict[str, Actor]:
         "drift_monitor": DriftMonitor(
             usual.scores(),
             SceneGate(usual.scene),
-            [SceneCusum(), SceneMewma.fit(bundle().memory(), contents.calibration)],
+            [SceneCusum(), SceneMewma(usual.places)],
             Recovery(usual.usual),
             commissioning=COMMISSIONING,
         ),

@@ -10,11 +10,11 @@ import pytest
 from broker import codec
 from edge_actors.algorithms.cusum import SceneCusum
 from edge_actors.algorithms.detector import Detector, Observation
-from edge_actors.algorithms.mewma import SceneMewma
+from edge_actors.algorithms.mewma import Places, SceneMewma
 from edge_actors.arrays import Floats
 from edge_actors.runtime.states import plain
 
-from ..learning import DIMENSION, calibration, centre, memory
+from ..learning import DIMENSION, centre, clouds, statistics
 
 
 def cusum() -> SceneCusum:
@@ -22,7 +22,7 @@ def cusum() -> SceneCusum:
 
 
 def mewma() -> SceneMewma:
-    return SceneMewma.fit(memory(), calibration())
+    return SceneMewma(statistics().places)
 
 
 every_detector = pytest.mark.parametrize("make", [cusum, mewma])
@@ -162,7 +162,7 @@ def test_it_is_calm_again_soon_after_the_strongest_drift() -> None:
 
 @pytest.mark.parametrize(("dimension", "threshold"), [(64, 3.3), (16, 5.6), (256, 2.15)])
 def test_the_threshold_is_that_of_the_design_and_follows_the_dimension(dimension: int, threshold: float) -> None:
-    detector = SceneMewma({}, {}, np.eye(dimension, dtype=np.float32))
+    detector = SceneMewma(Places({}, {}, np.eye(dimension, dtype=np.float32)))
     assert detector.threshold == pytest.approx(threshold, abs=0.01)
 
 
@@ -171,3 +171,26 @@ def test_one_wild_frame_alone_is_no_drift() -> None:
     for _ in range(100):
         detector.update(world.frame())
     assert detector.update(at("a", centre("a") + 1e6)) <= detector.threshold
+
+
+def test_places_within_a_class_are_standard_and_independent() -> None:
+    values, names = clouds("abc", 400, seed=11)
+    mixing = np.random.default_rng(12).normal(size=(DIMENSION, DIMENSION))
+    mixed = (values @ mixing).astype(np.float32)
+    held = {label: mixed[[name == label for name in names]].mean(axis=0) for label in "abc"}
+    places = Places.fit(mixed, names, held)
+    white = np.array([places.whitening @ (row - places.means[name]) for row, name in zip(mixed, names, strict=True)])
+    covariance = np.cov(white.T)
+    assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 0.35, (
+        "a fifth of the diagonal is kept on purpose"
+    )
+    assert 0.5 < np.diag(covariance).min() < np.diag(covariance).max() < 1.5
+    assert places.shares == {"a": pytest.approx(1 / 3), "b": pytest.approx(1 / 3), "c": pytest.approx(1 / 3)}
+
+
+def test_more_dimensions_than_frames_still_give_finite_places() -> None:
+    values = np.random.default_rng(13).normal(size=(6, 40)).astype(np.float32)
+    values[:, 7] = 0.0
+    places = Places.fit(values, list("ababab"), {"a": values[0], "b": values[1]})
+    assert np.isfinite(places.whitening).all()
+    assert np.abs(places.whitening @ (values[2] - places.means["a"])).max() < 1e3
