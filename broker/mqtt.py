@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from paho.mqtt.client import Client, DisconnectFlags
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -21,6 +22,7 @@ from .errors import SettingsError
 MQTT_5, MQTT_311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 VERSIONS = {"auto": MQTT_5, "5": MQTT_5, "3.1.1": MQTT_311}
 
+PACKETS_AT_ONCE = 64  # read before what waits to be written has its turn
 UNSUPPORTED_VERSION = 0x84
 # Refusals that a person has to mend, and how they read; whatever else a broker answers passes by itself.
 REFUSALS = {
@@ -88,23 +90,38 @@ class Network:
 
     def step(self, client: Client, timeout_s: float) -> bool:
         """Waits for packets, reads, writes and keeps the link alive once; False when there is no link any more."""
-        sock = client.socket()
+        sock: Any = client.socket()
         if sock is None:
             return False
-        held = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0  # read from the network, but not yet by paho
+        held = _held(sock)
         sending = [sock] if client.want_write() else []
         readable, writable, _ = select.select([sock, self._awake], sending, [], 0.0 if held else timeout_s)
-        work: list[Callable[[], MQTTErrorCode]] = []
-        if held or sock in readable:
-            work.append(client.loop_read)
         if self._awake in readable:
             self._awake.recv(1 << 12)
-        if writable or self._awake in readable:
-            work.append(client.loop_write)
-        for part in (*work, client.loop_misc):
-            if part() != MQTTErrorCode.MQTT_ERR_SUCCESS or client.socket() is None:
-                return False
-        return True
+        if (held or sock in readable) and not _read(client, sock):
+            return False
+        if (writable or self._awake in readable) and not _goes_on(client, client.loop_write()):
+            return False
+        return _goes_on(client, client.loop_misc())
+
+
+def _read(client: Client, sock: Any) -> bool:
+    """Reads the packets that are there; not for ever, since answers wait to be written."""
+    for _ in range(PACKETS_AT_ONCE):
+        if not _goes_on(client, client.loop_read()):
+            return False
+        if not _held(sock) and not select.select([sock], [], [], 0.0)[0]:
+            break
+    return True
+
+
+def _held(sock: Any) -> bool:
+    """Whether TLS has read bytes from the network that paho has not."""
+    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+
+
+def _goes_on(client: Client, code: MQTTErrorCode) -> bool:
+    return code == MQTTErrorCode.MQTT_ERR_SUCCESS and client.socket() is not None
 
 
 def new_client(
