@@ -88,9 +88,7 @@ def test_every_record_is_stored_once_and_every_label_applied_once(fleet: Fleet, 
                 kill(fleet)
             KILLS[kill](fleet)
             # The stream has to flow again before the next kill, or fewer and fewer records would be at stake.
-            assert eventually(lambda before=before: fleet.rows() > before, 60), (
-                f"nothing arrives after {kill.__name__}"
-            )
+            assert fleet.grows_beyond(before), f"nothing arrives after {kill.__name__}"
             fleet.label_some()
     assert eventually(lambda: all(cleared for _, _, cleared in fleet.labels()), 60), "labels were not all cleared"
     status = fleet.device.stop(60)
