@@ -16,9 +16,9 @@ from typing import Any, BinaryIO, NoReturn, TypeVar, overload
 import cbor2
 
 from .errors import DecodeError, TruncatedError
-from .fields import FLOAT32_LE, UINT8, UNUSUAL, head
+from .fields import FLOAT32_LE, UINT8
 from .messages import KINDS, SCHEMA_VERSION, Float32Array, Header, Message, Uint8Array
-from .plan import Plan, text
+from .plan import Plan
 
 MAX_BYTES = 1 << 20  # a message; larger things travel as blobs
 MAX_STATE_BYTES = 64 << 20  # a snapshot, a bundle part
@@ -28,18 +28,16 @@ M = TypeVar("M", bound=Message)
 
 def encode(message: Message, header: Header | None = None) -> bytes:
     """The bytes of a message. The same message gives the same bytes, always. Raises EncodeError."""
-    name, plan = _PLANS[type(message)]
-    parts = [_PAIR if header is None else _TRIPLE, name]
-    plan.write(message, parts.append)
+    kind = type(message)
+    item = [kind.__name__, _PLANS[kind].to_map(message)]
     if header is not None:
-        _HEADER.write(header, parts.append)
-    return b"".join(parts)
+        item.append(_HEADER.to_map(header))
+    return cbor2.dumps(item)
 
 
 def decode(data: bytes, max_bytes: int = MAX_BYTES) -> Message:
     """The message in `data`, whatever its kind; a header is allowed and left out. Raises DecodeError."""
-    made = _usual(data, max_bytes)
-    return made[1] if made else _message(_item(data, max_bytes))
+    return _message(_item(data, max_bytes))
 
 
 @overload
@@ -57,25 +55,16 @@ def decode_as(kind: type[M] | tuple[type[M], ...], data: bytes) -> M:
 
 def decode_record(data: bytes, max_bytes: int = MAX_BYTES) -> tuple[Header, Message]:
     """The header and the message of something that left a device. Raises DecodeError."""
-    made = _usual(data, max_bytes)
-    if made is None:
-        item = _item(data, max_bytes)
-        made = (_HEADER.from_map(item[2]) if len(item) == 3 else None), _message(item)
-    header, message = made
-    if header is None:
-        raise DecodeError("a record from a device needs a header")
+    item = _item(data, max_bytes)
+    header = _header(item)
     if not 1 <= header.version <= SCHEMA_VERSION:
         raise DecodeError(f"schema version {header.version} is not one of 1 to {SCHEMA_VERSION}")
-    return header, message
+    return header, _message(item)
 
 
 def decode_header(data: bytes, max_bytes: int = MAX_BYTES) -> Header:
     """The header of a record whose message may not be readable, so that it can be answered. Raises DecodeError."""
-    item = _item(data, max_bytes)
-    if len(item) != 3:
-        raise DecodeError("a record from a device needs a header")
-    header: Header = _HEADER.from_map(item[2])
-    return header
+    return _header(_item(data, max_bytes))
 
 
 def pack(tree: object) -> bytes:
@@ -208,31 +197,20 @@ def _item(data: bytes, max_bytes: int) -> list[Any]:
     return item
 
 
-def _usual(data: bytes, max_bytes: int) -> tuple[Header | None, Message] | None:
-    """What `encode` made `data` of; None at anything else, and then cbor2 finds out whether it is a message too."""
-    opening = data[:1]
-    if len(data) > max_bytes or opening not in (_PAIR, _TRIPLE):
-        return None
-    try:
-        at = data[1] - 0x60 + 2  # the name of a kind is a text of less than 24 bytes
-        message, at = _BY_NAME[data[1:at]].read(data, at)
-        header = None
-        if opening == _TRIPLE:
-            header, at = _HEADER.read(data, at)
-    except (KeyError, *UNUSUAL):
-        return None
-    return (header, message) if at == len(data) else None
+def _header(item: list[Any]) -> Header:
+    if len(item) != 3:
+        raise DecodeError("a record from a device needs a header")
+    header: Header = _HEADER.from_map(item[2])
+    return header
 
 
 def _message(item: list[Any]) -> Message:
     kind = KINDS.get(item[0])
     if kind is None:
         raise DecodeError(f"unknown kind {item[0][:64]!r}")
-    made: Message = _PLANS[kind][1].from_map(item[1])
+    made: Message = _PLANS[kind].from_map(item[1])
     return made
 
 
-_PAIR, _TRIPLE = head(4, 2), head(4, 3)
-_PLANS: dict[type, tuple[bytes, Plan]] = {kind: (text(name), Plan(kind)) for name, kind in KINDS.items()}
-_BY_NAME: dict[bytes, Plan] = dict(_PLANS.values())
+_PLANS: dict[type, Plan] = {kind: Plan(kind) for kind in KINDS.values()}
 _HEADER = Plan(Header)

@@ -62,3 +62,10 @@ def is_same(one: object, other: object) -> bool:
     if isinstance(one, dict) and isinstance(other, dict):
         return list(one) == list(other) and all(is_same(one[key], other[key]) for key in one)
     return one == other
+
+
+def head(major: int, number: int) -> bytes:
+    """The first bytes of an item, as a test writes them by hand: the number in eight bytes where it is large."""
+    if number < 24:
+        return bytes((major << 5 | number,))
+    return bytes((major << 5 | 27,)) + number.to_bytes(8, "big")

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from broker import codec
 from broker.errors import DecodeError, TruncatedError
-from broker.fields import head
 from broker.messages import KINDS
 from tests.contract.golden import sample
+from tests.contract.strategies import head
 
 ITEMS = [codec.encode(sample(kind)) for kind in KINDS.values()]
 trees = st.recursive(
