@@ -173,7 +173,7 @@ def test_what_the_server_stored_leaves_the_device_before_it_stops(
     )
     assert (process.left, spooled(tmp_path)) == (0, [])
     assert sorted(set(server.seqs())) == list(range(1, process.spool.next_seq))
-    assert server.statuses()[-1].state == "stopped"
+    wait_until(lambda: server.statuses()[-1].state == "stopped")
     births = [message for _, _, message in server.heard if isinstance(message, Birth)]
     assert (births[0].bundle, births[0].mode, births[0].privacy) == (kit.digest, "monitor", "features")
     assert births[0].detectors
