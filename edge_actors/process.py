@@ -9,9 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from importlib.metadata import version
 from typing import Any
 
+from broker import __version__
 from broker.errors import JournalError
 from broker.journal import Journal
 from broker.messages import Birth
@@ -241,7 +241,7 @@ class EdgeProcess:
         monitor: Any = self.device.actor("drift_monitor")
         return Birth(
             versions={
-                "tinymlops": version("tinymlops"),
+                "tinymlops": __version__,
                 "python": platform.python_version(),
                 "interpreter": self.bundle.interpreter.name,
             },

@@ -9,8 +9,6 @@ from __future__ import annotations
 import io
 import os
 import select
-import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -135,11 +133,15 @@ class Video:
     paced = False
 
     def __init__(self, url: str, fps: float, stopping: threading.Event) -> None:
+        import shutil  # noqa: PLC0415  a device without a video does without
+
         self.url, self._fps, self._stopping = url, fps, stopping
         if shutil.which("ffmpeg") is None:
             raise CameraError(url, "reading a video needs the program ffmpeg, which is not installed")
 
     def pictures(self) -> Iterator[bytes]:
+        import subprocess  # noqa: PLC0415
+
         sampled = ["-vf", f"fps={self._fps}"] if self._fps > 0 else []
         # Each picture comes as PPM, which carries its own size, so nothing has to be asked beforehand.
         output = ["-f", "image2pipe", "-c:v", "ppm", "-"]

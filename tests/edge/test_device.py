@@ -1,4 +1,4 @@
-"""The whole device as `wiring` builds it: what a frame costs in calls, and that a recorded run can be played again."""
+"""The whole device as `wiring` builds it: what a frame costs in calls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.messages import Frame, Predictions, Tick
+from broker.messages import Frame, Tick
 from edge_actors import wiring
 from edge_actors.algorithms.neighbours import Memory
 from edge_actors.bundle import Bundle
