@@ -29,13 +29,12 @@ async def listening(bind: str, port: int) -> AsyncIterator[int]:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # they report every broken link with a traceback
     broker = _Broker(CONFIG)
     await broker.start()
-    clients: set[asyncio.Task[Any]] = set()
+    clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if task := asyncio.current_task():
-            clients.add(task)
-            task.add_done_callback(clients.discard)
-        await _serve(broker, reader, writer)
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(_serve(broker, reader, writer))
+        clients[task] = writer
+        task.add_done_callback(clients.pop)
 
     try:
         try:
@@ -46,8 +45,9 @@ async def listening(bind: str, port: int) -> AsyncIterator[int]:
         server.close()
     finally:
         await broker.shutdown()
-        for task in list(clients):
+        for task, writer in list(clients.items()):
             task.cancel()
+            writer.close()
         await asyncio.gather(*clients, return_exceptions=True)
 
 

@@ -61,12 +61,14 @@ class BrokerProcess:
         return self._process is not None and self._process.poll() is None
 
     def start(self, timeout_s: float = 15.0) -> None:
-        """Starts the broker and waits until it takes connections."""
+        """Starts the broker and waits until it takes connections. Raises BrokerProcessError."""
+        if self._reachable():
+            raise BrokerProcessError(f"somebody else listens at {self.url}")
         self.directory.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = self._launch(log)
         deadline = time.monotonic() + timeout_s
-        while not self._listens():
+        while not self._reachable():
             if not self.running or time.monotonic() > deadline:
                 self.kill()
                 raise BrokerProcessError(f"the {self.kind} broker did not start at {self.url}: {self._last_words()}")
@@ -131,12 +133,12 @@ class BrokerProcess:
         config.write_text("\n".join(lines) + "\n")
         return [str(self.mosquitto), "-c", str(config)]
 
-    def _listens(self) -> bool:
+    def _reachable(self) -> bool:
         try:
             socket.create_connection((self.bind, self.port), timeout=1.0).close()
         except OSError:
             return False
-        return self.running
+        return True
 
     def _last_words(self) -> str:
         words = self.log.read_text(errors="replace").strip().splitlines()

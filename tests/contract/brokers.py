@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,10 +35,16 @@ class Mosquitto(BrokerProcess):
 
 def passwords(directory: Path, *users: str) -> Path:
     """A password file in which the password of each user is `secret-<user>`."""
+    beside = mosquitto_path().parents[1] / "bin"
+    tool = (
+        shutil.which("mosquitto_passwd")
+        or shutil.which("mosquitto_passwd", path=beside)
+        or missing("mosquitto_passwd")
+    )
     file = directory / "passwords"
     file.touch(mode=0o600)
     for user in users:
-        subprocess.run(["mosquitto_passwd", "-b", str(file), user, f"secret-{user}"], check=True, timeout=20)
+        subprocess.run([tool, "-b", str(file), user, f"secret-{user}"], check=True, timeout=20)
     return file
 
 
@@ -67,7 +74,7 @@ class Peer:
         """Starts and waits until it is connected and subscribed."""
         self.connection.start()
         assert self.connection.wait_connected(10), self.connection.state
-        wait_until(lambda: all(name in self.granted for name in self.filters))
+        wait_until(lambda: self.ups and all(name in self.granted for name in self.filters))
         return self
 
     def publish(self, topic: str, payload: bytes = b"x", **more: Any) -> int:
