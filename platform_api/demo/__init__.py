@@ -15,7 +15,7 @@ from broker import settings as settings_loader
 
 from . import album as albums
 from .devices import DemoDevice
-from .report import promises
+from .report import promises, registry_promise
 from .script import Script
 from .settings import PREFIX, DemoSettings
 from .stack import Stack
@@ -60,8 +60,11 @@ def _run(settings: DemoSettings, directory: Path, view: View, cleanup: ExitStack
         device.start()
     script = Script(stack, devices, day, unseen, view)
     cleanup.callback(script.close)
-    outcomes = script.play()
-    kept = promises(outcomes)
+    with ThreadPoolExecutor(1) as pool:  # the day does not wait for MLflow
+        registration = pool.submit(stack.register, [device.bundle for device in devices])
+        outcomes = script.play()
+        registration.result()
+    kept = [*promises(outcomes), registry_promise(stack.registered(), outcomes)]
     view.result(outcomes, kept)
     if not settings.once:
         _stay(stack, view)

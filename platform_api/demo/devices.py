@@ -20,7 +20,7 @@ class DemoDevice:
     """Runs `tinyml edge run` and feeds it frames through its standard input, noting what they truly show."""
 
     def __init__(self, world: World, bundle: Path, state: Path, broker: str, fps: float, log: Path) -> None:
-        self.world, self.fps = world, fps
+        self.world, self.bundle, self.fps = world, bundle, fps
         self.ledger = Ledger(world.role)
         self.seen = Seen(world.role.device, world.role.story)
         self.produced: dict[str, int] = {}

@@ -91,6 +91,11 @@ class Process:
     def status(self) -> int | None:
         return None if self._child is None else self._child.poll()
 
+    def wait(self, timeout_s: float) -> int | None:
+        """Waits until the child ends by itself, and ends it when it does not. Gives its exit status."""
+        self._join(timeout_s)
+        return self.status
+
     def kill(self) -> None:
         """kill -9, as a power cut would."""
         if self._child is not None and self._child.poll() is None:

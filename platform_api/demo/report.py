@@ -184,6 +184,12 @@ def promises(outcomes: Iterable[Outcome]) -> list[Promise]:
     ]
 
 
+def registry_promise(registered: Sequence[str], outcomes: Iterable[Outcome]) -> Promise:
+    """Every device's bundle is the champion of its name in the registry."""
+    devices = {row.role.device for row in outcomes}
+    return Promise("the bundles are in the model registry", devices <= set(registered), ", ".join(registered))
+
+
 def _decided(decisions: Sequence[str]) -> str:
     return ", ".join(f"{decisions.count(text)} x {text}" for text in dict.fromkeys(decisions)) or "no decision"
 

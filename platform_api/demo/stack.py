@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+
+import httpx
 
 from broker.embedded import BrokerProcess
 from ingest.embedded import EmbeddedPostgres, Postgres
 
+from ..errors import DemoError
 from .process import Process, tinyml
+
+REGISTER_S = 120.0  # MLflow makes its tables the first time
 
 
 class Stack:
@@ -23,6 +29,7 @@ class Stack:
         self.registry = f"sqlite:///{directory / 'registry.db'}"
         self.worker = Process("ingest worker", [], self.log("ingest"))
         self.api = Process("platform API", [], self.log("api"))
+        self.registrar = Process("registration", [], self.log("registry"))
         self.api_url = ""
 
     def log(self, name: str) -> Path:
@@ -45,6 +52,20 @@ class Stack:
         self.api.start()
         self.api_url = self.api.wait_for(r"listening on (http://\S+)")[1]
 
+    def register(self, bundles: Sequence[Path]) -> None:
+        """Puts bundles into the model registry, each as a model of its own name; takes a few seconds each."""
+        for bundle in bundles:
+            self.registrar.argv = tinyml("ingest", "register", str(bundle), "--registry", self.registry)
+            self.registrar.argv += ["--alias", "champion"]
+            self.registrar.start()
+            if self.registrar.wait(REGISTER_S) != 0:
+                raise DemoError(f"{bundle.name} was not registered; the log is {self.registrar.log}")
+
+    def registered(self) -> list[str]:
+        """The models whose bundle is the champion, as the API tells."""
+        found = httpx.get(f"{self.api_url}/models", timeout=REGISTER_S).raise_for_status().json()
+        return [model["model"] for model in found["items"] if "champion" in model["aliases"]]
+
     def _stores(self) -> list[str]:
         return [
             *("--broker", self.broker.url),
@@ -54,6 +75,7 @@ class Stack:
         ]
 
     def stop(self) -> None:
+        self.registrar.stop()
         self.api.stop()
         self.worker.stop()
         self.broker.stop()
