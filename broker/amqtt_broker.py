@@ -42,13 +42,28 @@ async def listening(bind: str, port: int) -> AsyncIterator[int]:
         except OSError as error:
             raise ListenError(f"cannot listen on {bind}:{port}: {error.strerror}") from None
         yield server.sockets[0].getsockname()[1]
-        server.close()
+        await _close(server)
     finally:
         await broker.shutdown()
-        for task, writer in list(clients.items()):
-            task.cancel()
-            writer.close()
-        await asyncio.gather(*clients, return_exceptions=True)
+        await _show_out(clients)
+
+
+async def _close(server: asyncio.Server) -> None:
+    """Stops listening; asyncio would leave the socket of one who was let in at the last moment open for ever."""
+    for sock in server.sockets:
+        asyncio.get_running_loop().remove_reader(sock.fileno())
+    for _ in range(3):
+        await asyncio.sleep(0)  # whoever was let in gets as far as `accept`
+    server.close()
+
+
+async def _show_out(clients: dict[asyncio.Task[None], asyncio.StreamWriter]) -> None:
+    """Ends what is left of the connections, and waits until they are closed."""
+    tasks, writers = list(clients), list(clients.values())
+    for task, writer in zip(tasks, writers, strict=True):
+        task.cancel()
+        writer.transport.abort()
+    await asyncio.gather(*tasks, *(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 
 class _Broker(Broker):  # type: ignore[misc]  # amqtt comes without types that mypy could follow

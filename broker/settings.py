@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import math
 import os
 import tomllib
 import types
@@ -96,7 +97,8 @@ def table(kind: type, prefix: str) -> str:
     """The settings as a Markdown table."""
     rows = ["| flag | environment | default | what |", "|---|---|---|---|"]
     for item in _fields(kind):
-        default = "" if item.default in ("", None, MISSING) else f"`{_text(item.default)}`"
+        silent = item.metadata["secret"] or item.default in ("", None, MISSING)
+        default = "" if silent else f"`{_text(item.default)}`"
         rows.append(f"| `{_flag(item.name)}` | `{prefix}{item.name.upper()}` | {default} | {item.metadata['help']} |")
     return "\n".join(rows) + "\n"
 
@@ -139,7 +141,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise ValueError
         if hint is str and not isinstance(value, str):
             raise ValueError
-        return hint(value)
+        made = hint(value)
+        if hint is float and not math.isfinite(made):
+            raise ValueError
+        return made
     except (KeyError, TypeError, ValueError):
         raise SettingsError(f"{where} cannot be {value!r}: {_word(hint)} is expected") from None
 
@@ -158,10 +163,11 @@ _BOOLEANS = {
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        text = path.read_text()
+        data = path.read_bytes()
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from None
     try:
+        text = data.decode()
         tree = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except ValueError as error:
         raise SettingsError(f"{path} is not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from None

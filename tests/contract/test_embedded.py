@@ -138,7 +138,7 @@ def test_mosquitto_keeps_what_is_retained_over_a_restart_in_order(tmp_path: Path
 
 
 def test_a_broker_that_does_not_start_says_what_it_said_last(tmp_path: Path) -> None:
-    with pytest.raises(BrokerProcessError, match="mosquitto.conf:2"):
+    with pytest.raises(BrokerProcessError, match=r"mosquitto\.conf:2"):
         Mosquitto(tmp_path, "listener PORT 127.0.0.1\nnonsense true").start()
 
 
