@@ -87,9 +87,11 @@ def _bytes(value: Any) -> bytes:
 
 
 def _tagged(tag: int, width: int, value: Any) -> cbor2.CBORTag:
-    if len(_bytes(value)) % width:
+    if not isinstance(value, bytes):
+        raise TypeError(f"bytes expected, got {type(value).__name__}")
+    if len(value) % width:
         raise ValueError("a typed array is a byte string of whole numbers")
-    return cbor2.CBORTag(tag, bytes(value))
+    return cbor2.CBORTag(tag, value)
 
 
 _PLAIN: dict[Any, FieldType] = {
