@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +73,12 @@ class Fleet:
 
     def produced(self) -> dict[str, int]:
         """Highest sequence number that was spooled, of each boot; the device has to be stopped."""
-        with sqlite3.connect(self.state / "spool.db") as spool:
+        with closing(sqlite3.connect(self.state / "spool.db")) as spool:
             return dict(spool.execute("SELECT boot, produced FROM boots WHERE produced > 0"))
 
     def waiting(self) -> int:
-        with sqlite3.connect(self.state / "spool.db") as spool:
+        """Records that the stopped device still keeps."""
+        with closing(sqlite3.connect(self.state / "spool.db")) as spool:
             return int(spool.execute("SELECT count(*) FROM records").fetchone()[0])
 
     def stored(self) -> dict[str, tuple[int, int, int]]:
@@ -108,6 +109,17 @@ class Fleet:
             store.close()
         assert snapshot is not None
         return people_taught(snapshot.states["knn"]["memory"])
+
+    def come_to_rest(self) -> int:
+        """Stops the device; where its link was not up again yet, starts it until nothing waits. How often it did."""
+        for starts in range(5):
+            assert self.device.stop(60) == 0
+            if not self.waiting():
+                return starts
+            rows = self.rows()
+            self.start_device()
+            assert self.grows_beyond(rows), "nothing arrives from a device that was started again"
+        return starts
 
     def close(self) -> None:
         self.validator.close()
