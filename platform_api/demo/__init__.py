@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -34,6 +35,8 @@ def main(argv: Sequence[str]) -> int:
     settings = settings_loader.load(DemoSettings, argv, prog="tinyml demo", about=ABOUT, prefix=PREFIX)
     with ExitStack() as cleanup, View(plain=settings.plain) as view:
         directory = settings.keep or Path(tempfile.mkdtemp(prefix="tinyml-demo-"))
+        if not settings.keep:
+            cleanup.callback(shutil.rmtree, directory, ignore_errors=True)
         with _interruptible():
             try:
                 return _run(settings, directory, view, cleanup)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -82,7 +81,6 @@ class Stack:
         self.database.stop()
 
     def remove(self) -> None:
-        """Stops everything and deletes what it wrote, also what the database keeps elsewhere."""
+        """Stops everything and deletes what the database keeps, which may be outside the stack's directory."""
         self.stop()
         self.database.remove()
-        shutil.rmtree(self.directory, ignore_errors=True)
