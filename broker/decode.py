@@ -20,7 +20,7 @@ ABOUT = """Prints messages of this system: a file or a pipe of binary CBOR, one 
 recording, a directory of journal segments), or hexadecimal text, also in lines "topic hex" as mosquitto_sub
 writes them:
 
-  tinyml decode tests/recordings/porch.cborseq
+  tinyml decode state/journal
   mosquitto_sub -t 'tinyml/#' -F '%t %x' | tinyml decode
   tinyml decode --hex 82645469636ba0
 

@@ -106,7 +106,7 @@ def _stay(stack: Stack, view: View) -> None:
     view.say("Everything stays up; Ctrl-C ends it.")
     view.say(f"  API        {stack.api_url}/docs")
     view.say(f"  database   psql '{stack.database.url}'")
-    view.say(f"  watch      mosquitto_sub -h {host} -p {port} -t 'tinyml/+/drift' -F '%x' | ./tinyml decode --hex -")
+    view.say(f"  watch      mosquitto_sub -h {host} -p {port} -t 'tinyml/#' -F '%t %x' | ./tinyml decode")
     view.say(f"  logs       {stack.directory}/logs")
     while True:
         time.sleep(1.0)
