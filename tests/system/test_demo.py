@@ -58,10 +58,13 @@ def test_the_day_on_photographs_keeps_every_promise() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_when_it_is_interrupted_everything_it_started_ends(number: signal.Signals, tmp_path: Path) -> None:
-    with subprocess.Popen([*DEMO, "--keep", str(tmp_path)], stdout=subprocess.PIPE, text=True) as demo:
+def test_when_it_is_interrupted_everything_it_started_ends(number: signal.Signals) -> None:
+    with subprocess.Popen(DEMO, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
+        directory = None
         for line in demo.stdout:
+            if found := re.search(r"files (/\S+)", line):
+                directory = Path(found[1])
             if "control" in line and "frames" in line:  # the first status line: all devices run
                 break
         started = _children_of(demo.pid)
@@ -69,6 +72,8 @@ def test_when_it_is_interrupted_everything_it_started_ends(number: signal.Signal
         demo.send_signal(number)
         demo.stdout.read()
     assert demo.returncode == 128 + signal.SIGINT
+    assert directory is not None
+    assert not directory.exists()
     wait_until(lambda: not [pid for pid in started if _alive(pid)])
 
 
