@@ -22,7 +22,6 @@ from .plan import Plan
 
 MAX_BYTES = 1 << 20  # a message; larger things travel as blobs
 MAX_STATE_BYTES = 64 << 20  # a snapshot, a bundle part
-T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
 

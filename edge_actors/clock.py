@@ -12,7 +12,6 @@ from broker.messages import Tick
 
 from .runtime.door import Doors
 
-CLOCK_SETTINGS = ("auto", "synced", "unsynced")
 SYNCED_BY_SYSTEMD = "/run/systemd/timesync/synchronized"
 STA_UNSYNC, TIME_ERROR = 0x40, 5
 

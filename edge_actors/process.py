@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from typing import Any
 
 from broker import __version__
-from broker.errors import JournalError
 from broker.journal import Journal
 from broker.messages import Birth
 from broker.mqtt import Options
@@ -166,12 +165,7 @@ class EdgeProcess:
         directory = self.settings.journal_directory()
         if directory is None:
             return None
-        try:
-            return Recording(Journal(directory, self.settings.journal_mb << 20), self.outputs)
-        except JournalError as error:
-            log.error("nothing is recorded: %s", error)
-            self._faults.add("journal_failing")
-            return None
+        return Recording(Journal(directory, self.settings.journal_mb << 20), self.outputs)
 
     def _device(self) -> Device:
         settings = self.settings

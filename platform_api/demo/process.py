@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -20,9 +20,8 @@ from ..errors import DemoError
 class Process:
     """One child; what it prints goes to a log file, line by line, and the last lines are kept for a person."""
 
-    def __init__(self, name: str, argv: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None):
+    def __init__(self, name: str, argv: Sequence[str], log: Path):
         self.name, self.argv, self.log = name, list(argv), log
-        self.environment = dict(environment or {})
         self.on_line: Callable[[str], None] = lambda line: None
         self._child: subprocess.Popen[bytes] | None = None
         self._lines: deque[str] = deque(maxlen=200)
@@ -38,7 +37,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, **self.environment, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         self._reader = threading.Thread(
             target=self._read, args=(self._child,), name=f"{self.name} output", daemon=True
@@ -75,11 +74,6 @@ class Process:
     @property
     def running(self) -> bool:
         return self._child is not None and self._child.poll() is None
-
-    @property
-    def pid(self) -> int:
-        assert self._child is not None
-        return self._child.pid
 
     @property
     def stdin(self) -> IO[bytes]:
