@@ -219,6 +219,7 @@ class EdgeProcess:
                 client_id=settings.device,
                 protocol=settings.protocol,
                 session_expiry_s=SESSION_EXPIRY_S,
+                backoff_cap_s=settings.reconnect_s,
             ),
             device=settings.device,
             birth=self._birth(),

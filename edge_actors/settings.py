@@ -52,6 +52,9 @@ class EdgeSettings:
     key_file: Path | None = setting(None, "the key of that certificate")
     protocol: str = setting("auto", "version of MQTT; auto: 5, else 3.1.1", choices=("auto", "5", "3.1.1"))
     root: str = setting(topics.ROOT, "first level of all topics")
+    reconnect_s: float = setting(
+        60.0, "longest pause between two attempts to reach the broker; short ones make a fleet come back all at once"
+    )
     confirm_timeout_s: float = setting(10.0, "send again what the server has not confirmed for so long")
     in_flight: int = setting(200, "records on their way to the server at most")
     in_flight_kb: int = setting(1024, "bytes on their way to the server at most, in KB")
@@ -174,6 +177,6 @@ AT_LEAST_ONE = (
     "threads",
     "false_alarm_scenes",
 )
-POSITIVE = ("confirm_timeout_s", "snapshot_interval_s", "snapshot_quiet_s", "report_s", "reading_s")
+POSITIVE = ("reconnect_s", "confirm_timeout_s", "snapshot_interval_s", "snapshot_quiet_s", "report_s", "reading_s")
 NOT_NEGATIVE = ("fps", "drain_s", "commissioning_frames", "seed")
 PATHS = ("bundle", "state_dir", "ca_file", "cert_file", "key_file")

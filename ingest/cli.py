@@ -34,6 +34,7 @@ Takes what devices send from the broker, stores each record once, and tells the 
   tinyml ingest register  puts a bundle into the model registry, the same one at most once
 """
 COMMANDS = {"run": "store what devices send", "migrate": "migrate the database", "register": "register a bundle"}
+RECONNECT_S = 5.0  # longest pause: workers are few, and a whole fleet waits for them
 
 
 def main(argv: Sequence[str]) -> int:
@@ -76,7 +77,11 @@ def run(chosen: IngestSettings) -> int:
         objects.ensure_bucket()
     events = PostgresEvents(chosen.database)
     options = Options(
-        address=address, client_id=client_id(), receive_maximum=chosen.receive_maximum, max_inflight=1000
+        address=address,
+        client_id=client_id(),
+        receive_maximum=chosen.receive_maximum,
+        max_inflight=1000,
+        backoff_cap_s=RECONNECT_S,
     )
     # Whatever the broker may have in flight to us has room.
     limits = Limits(batch=chosen.batch, room=2 * chosen.receive_maximum)

@@ -31,7 +31,8 @@ class DemoDevice:
             tinyml(
                 *("edge", "run", "--bundle", str(bundle), "--device", world.role.device, "--broker", broker),
                 *("--state-dir", str(state), "--camera", "-", "--predictions", "each", "--status", "json"),
-                *("--report-s", "2", "--reading-s", "1", "--pace", "newest", "--clock", "synced", "--threads", "1"),
+                *("--report-s", "2", "--reading-s", "1", "--reconnect-s", "5"),
+                *("--pace", "newest", "--clock", "synced", "--threads", "1"),
             ),
             log,
         )
