@@ -47,7 +47,7 @@ class Stack:
 
     def start_api(self) -> None:
         port = self.api_url.rpartition(":")[2] or "0"  # the same one again after a restart
-        self.api.argv = tinyml("api", "run", "--port", port, *self._stores())
+        self.api.argv = tinyml("api", "run", "--port", port, "--backoff-cap-s", "5", *self._stores())
         self.api.start()
         self.api_url = self.api.wait_for(r"listening on (http://\S+)")[1]
 
