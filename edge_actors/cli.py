@@ -1,79 +1,30 @@
-"""`tinyml edge`: runs a device."""
+"""`tinyml edge`: a table of subcommands, each imported only when it is used."""
 
 from __future__ import annotations
 
-import argparse
-import logging
-import signal
+import importlib
 import sys
 from collections.abc import Sequence
 
-from broker.settings import add_arguments, from_arguments
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("edge_actors.run_cli", "run a device"),
+}
 
-from .process import EdgeProcess
-from .settings import PREFIX, EdgeSettings
-from .status import StatusLine
 
-ABOUT = """Runs a device: takes pictures from a camera, recognises them with what its bundle knows, notices drift,
-keeps samples of it for a person, and learns from the labels that come back. It works without a link; what it has to
-say waits on disk until the server has stored it.
-
-  tinyml edge run --bundle digits.bundle --device bench-1 --camera pictures/ --broker mqtt://127.0.0.1:1883
-
-Ctrl-C or SIGTERM stops it cleanly, and the next start goes on where it stopped. Settings come from flags, from the
-environment, and from a file, in this order."""
+def usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: tinyml edge COMMAND [--help] ...", "", *lines, "", "tinyml edge COMMAND --help tells more."]
+    )
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="tinyml edge", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser(
-        "run", help="run a device", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_arguments(run, EdgeSettings, PREFIX)
-    settings = from_arguments(EdgeSettings, parser.parse_args(argv), PREFIX)
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return run_device(settings)
-
-
-def run_device(settings: EdgeSettings) -> int:
-    """Runs a device until it is told to stop. Raises TinymlError."""
-    signals = _Signals()
-    process = EdgeProcess(settings)
-    for warning in process.bundle.warnings:
-        print(f"note: {warning}", file=sys.stderr)
-    link = "no link" if settings.mode == "autonomous" else str(settings.address())
-    print(
-        f"{settings.device} runs: boot {process.spool.boot}, bundle {process.bundle.digest[:12]}, "
-        f"camera {settings.camera}, {link}, state in {process.state.path}",
-        flush=True,
-    )
-    form = settings.status if settings.status != "auto" else ("text" if sys.stdout.isatty() else "none")
-    status = None if form == "none" else StatusLine(process, form)
-
-    def watch() -> None:
-        if signals.got:
-            process.stop(signals.got)
-        if status is not None:
-            status()
-
-    process.run(watch)
-    print(
-        f"{settings.device} stopped ({process.reason}): {process.camera.frames} frames, "
-        f"{process.left} records wait for the server",
-        flush=True,
-    )
-    return 0
-
-
-class _Signals:
-    """Notes that somebody wants the device to stop; a handler may do no more than that."""
-
-    def __init__(self) -> None:
-        self.got = ""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)
-
-    def _note(self, number: int, _frame: object) -> None:
-        self.got = signal.Signals(number).name
-        signal.signal(number, signal.SIG_DFL)  # whoever asks twice does not want to wait
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage(), file=sys.stdout if argv else sys.stderr)
+        return 0 if argv else 2
+    name, *rest = argv
+    if name not in COMMANDS:
+        print(f"tinyml edge: there is no command {name!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    return int(importlib.import_module(COMMANDS[name][0]).main(rest))

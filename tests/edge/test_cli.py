@@ -36,6 +36,7 @@ from broker.messages import (
     Predictions,
     Telemetry,
 )
+from edge_actors import cli as edge_cli
 from edge_actors import systemd
 from edge_actors.bundle.build import BuildOptions, build_bundle
 from edge_actors.errors import RestartBudgetSpentError, StateDirectoryBusyError
@@ -388,10 +389,15 @@ def test_a_device_that_could_not_be_put_together_leaves_nothing_locked(kit: Kit,
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["edge", "--help"], ["edge", "run", "--help"]):
-        with pytest.raises(SystemExit) as left:
-            cli.main(arguments)
-        assert left.value.code == 0
+    assert cli.main(["edge", "--help"]) == 0
+    listed = capsys.readouterr().out
+    for name in edge_cli.COMMANDS:
+        assert name in listed
+    assert cli.main(["edge"]) == cli.main(["edge", "fly"]) == 2
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        cli.main(["edge", "run", "--help"])
+    assert left.value.code == 0
     said = capsys.readouterr().out
     for item in fields(EdgeSettings):
         assert "--" + item.name.replace("_", "-") in said
