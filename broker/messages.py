@@ -87,6 +87,15 @@ class Frame(Message):
 
 
 @message
+class Embedded(Message):
+    """What a feature extractor elsewhere made of a picture, in the place of a frame: before the bundle's projection."""
+
+    at: float = 0.0
+    frame: str = ""
+    values: Float32Array = Float32Array()  # as many numbers as the bundle's projection takes
+
+
+@message
 class Tick(Message):
     """The clock, once a second: the only source of wall time inside the device."""
 
@@ -425,6 +434,41 @@ class LabelAcknowledged(Message):
     snapshot: str = ""
 
 
+@message
+class ConfigReported(Message):
+    """What a device made of the settings that are wanted, retained. `revision` 0: nobody has wanted any yet."""
+
+    revision: int = 0
+    applied: dict[str, str] = field(default_factory=dict)  # wanted settings that are in force
+    rejected: dict[str, str] = field(default_factory=dict)  # name -> reason; everything else holds nevertheless
+    restart: tuple[str, ...] = ()  # wanted settings that wait for the restart that now follows
+
+
+@message
+class CommandReported(Message):
+    """What became of a command; the last one of a command says done, failed or expired."""
+
+    at: float = 0.0
+    command: str = ""
+    verb: str = ""
+    state: str = ""  # accepted | running | done | failed | expired
+    reason: str = ""
+    result: dict[str, str] = field(default_factory=dict)
+
+
+@message
+class ModelReported(Message):
+    """Which bundle runs and what became of the wanted one, retained."""
+
+    revision: int = 0  # of the wish this speaks of; 0: nobody has wanted any yet
+    running: str = ""  # digest of the bundle that runs
+    desired: str = ""  # digest of the one that is wanted
+    phase: str = ""  # idle | downloading | checking | shadow | trial | committed | refused | rolled-back
+    progress: float = 0.0  # of the phase, 0 to 1
+    reason: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)  # of shadow and trial: agreement, latencies ...
+
+
 # ---- what comes down to the device -----------------------------------------------------------------------------
 
 
@@ -440,6 +484,39 @@ class LabelAssigned(Message):
     by: str = ""
     bundle: str = ""  # the bundle whose feature space `values` belongs to
     values: Float32Array = Float32Array()  # so that a label reaches the memory after the sample is gone
+
+
+@message
+class ConfigDesired(Message):
+    """All settings that people want of a device, never a patch: what is not in it is as the device was set up."""
+
+    revision: int = 0  # an older one than the device has is ignored
+    settings: dict[str, str] = field(default_factory=dict)  # as on the command line; only some can be set from afar
+
+
+@message
+class CommandIssued(Message):
+    """Something to do once. Retained until its last report, so that a device that is away gets it later."""
+
+    at: float = 0.0  # set by the device when it lets the command in
+    command: str = ""  # its id; a device never does the same id twice
+    verb: str = ""
+    arguments: dict[str, str] = field(default_factory=dict)
+    deadline_us: int = 0  # wall time from which on it is not to be begun any more; 0: none
+    by: str = ""
+
+
+@message
+class ModelDesired(Message):
+    """The bundle that people want a device to run."""
+
+    revision: int = 0  # an older one than the device has is ignored
+    digest: str = ""  # of the bundle's manifest, which names the bundle; empty: the one the device was set up with
+    url: str = ""  # where the file is: http, https or file
+    size: int = 0  # of the file, bytes
+    sha256: str = ""  # of the file
+    shadow_frames: int = 200  # that it is to run beside the present one before it may try
+    trial_s: float = 300.0  # that it is to run well before it stays
 
 
 @message

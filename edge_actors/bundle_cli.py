@@ -12,13 +12,14 @@ from typing import Any
 from . import pictures
 from .algorithms.calibration import measure
 from .bundle import Bundle
-from .bundle.build import BuildOptions, Labelled, build_bundle
+from .bundle.build import BuildOptions, Labelled, build_bundle, build_features_bundle
 from .bundle.bundle import memory_of
+from .bundle.features import read_table
 from .bundle.folder import PARTS, Listed, listed
 from .errors import BundleBuildError, BundleError, PictureError
 from .ports.interpreter import Interpreter
 
-BUILD = f"""Makes a bundle, the one file a device runs, of labelled pictures and a feature extractor.
+BUILD = f"""Makes a bundle, the one file a device runs, of labelled pictures and a feature extractor, or of features.
 
 Pictures are DIR/<class>/*.jpg or *.png, or what labels.csv in DIR or beside it lists: columns file (below DIR),
 class, and part, which says what a picture may be used for:
@@ -26,7 +27,13 @@ class, and part, which says what a picture may be used for:
 
 The model is a .tflite file that takes one picture (uint8 or int8) and gives one vector, such as a classifier
 without its last layer. Of each class 55 % of the pictures become the memory that votes, the rest calibrates what
-is usual, so 200 pictures or more in all make drift detection dependable."""
+is usual, so 200 pictures or more in all make drift detection dependable.
+
+Where something else extracts the features, give a NumPy archive R.npz in the place of both. It holds the arrays
+  features   n x D, uint8 or float32, one row a picture
+  labels     n strings, the class of each
+  part       n strings, memory, calibration or empty, as above; may be left out
+The bundle then has no model and takes features; `tinyml evaluate` plays recorded streams of them."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -55,8 +62,9 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 def _add_build(parser: argparse.ArgumentParser) -> None:
     usual = BuildOptions()
-    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder with the pictures")
-    parser.add_argument("--model", type=Path, required=True, metavar="FILE", help="feature extractor, .tflite")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder with the pictures")
+    parser.add_argument("--model", type=Path, metavar="FILE", help="feature extractor, .tflite")
+    parser.add_argument("--features", type=Path, metavar="R.npz", help="labelled features instead of both")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="X.bundle", help="file to write")
     parser.add_argument("--labels", type=Path, metavar="CSV", help="table of the pictures; default DIR/labels.csv")
     parser.add_argument("--classes", default="", metavar="A,B", help="use these classes only")
@@ -77,26 +85,39 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    try:
-        model = arguments.model.read_bytes()
-    except OSError as error:
-        raise BundleBuildError(f"the model {arguments.model} cannot be read: {error.strerror}") from None
-    found = listed(arguments.images, arguments.labels, _names(arguments.classes), _names(arguments.exclude))
     if not 1 <= arguments.k <= 100 or arguments.augment < 0 or arguments.seed < 0:
         raise BundleBuildError("--k has to be 1 to 100, --augment and --seed 0 or more")
     options = BuildOptions(
         dimension=arguments.dimension, k=arguments.k, seed=arguments.seed, augment=arguments.augment
     )
-    reader = _Reader(found, Interpreter(model).input_shape)
-    bundle = build_bundle(reader.pictures(), model, options, lineage=reader.lineage)
+    bundle = _of_features(arguments, options) if arguments.features else _of_pictures(arguments, options)
     bundle.write(arguments.output)
-    if skipped := reader.lineage["skipped"]:
-        print(f"pictures left out because they could not be read: {skipped}", file=sys.stderr)
     for warning in bundle.warnings:
         print(f"note: {warning}", file=sys.stderr)
     accuracy = bundle.contents.statistics.accuracy
     print(f"{arguments.output}: {bundle.digest[:12]}, {accuracy:.1%} of the calibration frames recognised")
     return 0
+
+
+def _of_features(arguments: argparse.Namespace, options: BuildOptions) -> Bundle:
+    if arguments.images or arguments.model or arguments.labels or arguments.classes or arguments.exclude:
+        raise BundleBuildError("--features stands for itself: no pictures, model or classes are chosen beside it")
+    return build_features_bundle(read_table(arguments.features), options)
+
+
+def _of_pictures(arguments: argparse.Namespace, options: BuildOptions) -> Bundle:
+    if arguments.images is None or arguments.model is None:
+        raise BundleBuildError("give --images and --model, or --features")
+    try:
+        model = arguments.model.read_bytes()
+    except OSError as error:
+        raise BundleBuildError(f"the model {arguments.model} cannot be read: {error.strerror}") from None
+    found = listed(arguments.images, arguments.labels, _names(arguments.classes), _names(arguments.exclude))
+    reader = _Reader(found, Interpreter(model).input_shape)
+    bundle = build_bundle(reader.pictures(), model, options, lineage=reader.lineage)
+    if skipped := reader.lineage["skipped"]:
+        print(f"pictures left out because they could not be read: {skipped}", file=sys.stderr)
+    return bundle
 
 
 class _Reader:
@@ -135,17 +156,16 @@ def _show(arguments: argparse.Namespace) -> int:
         print(json.dumps(about, indent=2, ensure_ascii=False))
         return 0
     manifest, lineage = bundle.manifest, bundle.manifest.get("lineage", {})
-    height, width, channels = bundle.input_shape
     rows = {
         "digest": bundle.digest,
         "made with": bundle.runtime,
-        "pictures": f"{width} x {height}, {'grey' if channels == 1 else 'colour'}",
+        "takes": _input_of(bundle),
         "projection": f"{manifest['embedding']} -> {manifest['dimension']} numbers",
         "vote": f"{manifest['k']} neighbours, {manifest['distance']}",
         "memory": f"{len(bundle.contents.reference.labels)} samples, room for {bundle.contents.settings.capacity}",
         "calibration": f"{len(bundle.contents.calibration.labels)} frames, {statistics.accuracy:.1%} recognised",
         "usual distance": f"{statistics.nearest:.3g} to the nearest sample",
-        "pictures' digest": str(lineage.get("pictures", "not told")),
+        "made of": str(lineage.get("pictures") or lineage.get("features") or "not told"),
     }
     print("\n".join(f"{name:<17}{value}" for name, value in rows.items()))
     print("\nclass                    memory  calibration")
@@ -155,6 +175,13 @@ def _show(arguments: argparse.Namespace) -> int:
     for warning in bundle.warnings:
         print(f"\nnote: {warning}")
     return 0
+
+
+def _input_of(bundle: Bundle) -> str:
+    if bundle.interpreter is None:
+        return f"{bundle.manifest['embedding']} features a frame; it has no model"
+    height, width, channels = bundle.input_shape
+    return f"pictures, {width} x {height}, {'grey' if channels == 1 else 'colour'}"
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -163,12 +163,31 @@ class FrameSizeError(EdgeError):
         self.frame, self.pixels, self.model = frame, pixels, model
 
 
+class NoExtractorError(EdgeError):
+    """The bundle was built of features, so the device has nothing that turns a picture into features."""
+
+    def __init__(self) -> None:
+        super().__init__("the bundle has no feature extractor: it takes features, as `tinyml evaluate` plays them")
+
+
+class EmbeddingError(EdgeError):
+    """Features that came in the place of a picture do not fit the bundle."""
+
+
 class BundleError(EdgeError):
     """A bundle is damaged or does not fit; a device refuses it rather than run something else."""
 
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(f"the bundle {where} is refused: {reason}")
         self.where, self.reason = where, reason
+
+
+class FeaturesError(EdgeError):
+    """A file of features does not hold what it should."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"the features {path} cannot be used: {reason}")
+        self.path, self.reason = path, reason
 
 
 class BundleBuildError(EdgeError):

@@ -238,7 +238,7 @@ class EdgeProcess:
             versions={
                 "tinymlops": __version__,
                 "python": platform.python_version(),
-                "interpreter": self.bundle.interpreter.name,
+                "interpreter": self.bundle.runs_on,
             },
             actors=tuple(self.actors),
             detectors=tuple(one.name for one in monitor.detectors),

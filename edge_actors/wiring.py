@@ -10,6 +10,7 @@ from broker.messages import (
     DriftCleared,
     DriftContinued,
     DriftDetected,
+    Embedded,
     Features,
     Frame,
     LabelAcknowledged,
@@ -60,12 +61,14 @@ DOORS: dict[type[Message], Door] = {
     LabelAssigned: Door(room=64),  # refused when full: the bridge keeps the label and tries again
     Vitals: Door(room=2, drop_oldest=True, tells_time=True),
     Frame: Door(room=1, drop_oldest=True, tells_time=True),  # the newest picture wins
+    Embedded: Door(room=1, drop_oldest=True, tells_time=True),
 }
 
 # Who hears what. A message is delivered to the actors in this order before anything they yield is.
 ROUTES: dict[type[Message], tuple[str, ...]] = {
     Tick: ("uplink", "recorder", "health", "state_manager"),
     Frame: ("quarantine", "extractor"),  # the quarantine remembers the picture until the frame is scored
+    Embedded: ("extractor",),
     Features: ("knn",),
     Neighbours: ("drift_monitor",),
     Scored: ("quarantine", "recorder"),

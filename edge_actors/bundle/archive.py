@@ -8,7 +8,7 @@ import json
 import os
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,8 @@ from ..errors import BundleError
 
 FORMAT, VERSION = "tinymlops-bundle", 1
 MANIFEST = "manifest.json"
-PARTS = ("model.tflite", "labels.cbor", "projection.cbor", "memory.cbor", "calibration.cbor", "settings.cbor")
+MODEL = "model.tflite"  # the one part that may be missing: in a bundle that takes features
+PARTS = (MODEL, "labels.cbor", "projection.cbor", "memory.cbor", "calibration.cbor", "settings.cbor")
 MOST_BYTES = 64 << 20  # of the whole file; a stored zip holds no more than its size
 MOST_MANIFEST_BYTES = 1 << 20
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: no entry says when it was made
@@ -47,7 +48,7 @@ def to_bytes(about: Mapping[str, Any], parts: Mapping[str, bytes]) -> bytes:
     """The bytes of a bundle file."""
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in ((MANIFEST, manifest_of(about, parts)), *((name, parts[name]) for name in PARTS)):
+        for name, data in ((MANIFEST, manifest_of(about, parts)), *((name, parts[name]) for name in _present(parts))):
             entry = zipfile.ZipInfo(name, EPOCH)
             entry.create_system, entry.external_attr = 3, 0o644 << 16  # the same on every system
             archive.writestr(entry, data)
@@ -56,9 +57,13 @@ def to_bytes(about: Mapping[str, Any], parts: Mapping[str, bytes]) -> bytes:
 
 def manifest_of(about: Mapping[str, Any], parts: Mapping[str, bytes]) -> bytes:
     """What a bundle says of itself, with size and digest of each part."""
-    listed = {name: {"sha256": digest_of(parts[name]), "size": len(parts[name])} for name in PARTS}
+    listed = {name: {"sha256": digest_of(parts[name]), "size": len(parts[name])} for name in _present(parts)}
     manifest = {**about, "format": FORMAT, "version": VERSION, "parts": listed}
     return (json.dumps(manifest, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _present(parts: Container[str]) -> list[str]:
+    return [name for name in PARTS if name in parts or name != MODEL]
 
 
 def digest_of(data: bytes) -> str:
@@ -71,7 +76,7 @@ def read(data: bytes, where: str) -> Archive:
         raise BundleError(where, f"{len(data)} bytes are more than the {MOST_BYTES} that a bundle may have")
     held = _entries(data, where)
     said = held.pop(MANIFEST)
-    manifest = _manifest(said, where)
+    manifest = _manifest(said, set(held), where)
     for name, part in held.items():
         listed = manifest["parts"].get(name)
         if not isinstance(listed, dict) or listed.get("sha256") != digest_of(part):
@@ -83,7 +88,8 @@ def _entries(data: bytes, where: str) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
-            if sorted(entry.filename for entry in entries) != sorted((MANIFEST, *PARTS)):
+            names = [entry.filename for entry in entries]
+            if sorted(names) != sorted((MANIFEST, *_present(names))):
                 raise BundleError(where, f"it has to hold {', '.join((MANIFEST, *PARTS))} and nothing else")
             for entry in entries:
                 if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > len(data) or entry.flag_bits & 1:
@@ -93,7 +99,7 @@ def _entries(data: bytes, where: str) -> dict[str, bytes]:
         raise BundleError(where, "it is damaged, cut off, or no bundle at all") from None
 
 
-def _manifest(data: bytes, where: str) -> dict[str, Any]:
+def _manifest(data: bytes, held: set[str], where: str) -> dict[str, Any]:
     if len(data) > MOST_MANIFEST_BYTES:
         raise BundleError(where, f"a manifest of {len(data)} bytes is too large")
     try:
@@ -104,6 +110,6 @@ def _manifest(data: bytes, where: str) -> dict[str, Any]:
         raise BundleError(where, "its manifest is not that of a bundle")
     if manifest.get("version") != VERSION:
         raise BundleError(where, f"its format is version {manifest.get('version')}, this software knows {VERSION}")
-    if not isinstance(manifest.get("parts"), dict) or set(manifest["parts"]) != set(PARTS):
+    if not isinstance(manifest.get("parts"), dict) or set(manifest["parts"]) != held:
         raise BundleError(where, "its manifest does not list the parts of a bundle")
     return manifest

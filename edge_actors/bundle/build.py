@@ -1,13 +1,13 @@
-"""Makes a bundle of labelled pictures: part becomes the memory, the rest calibrates what is usual."""
+"""Makes a bundle of labelled pictures or features: part becomes the memory, the rest calibrates what is usual."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,8 @@ from ..arrays import Floats
 from ..errors import BundleBuildError
 from ..ports.interpreter import Interpreter
 from . import archive
-from .bundle import Bundle
+from .bundle import NO_RUNTIME, Bundle
+from .features import FeatureTable
 from .parts import DISTANCE, Contents, Reference, Settings, encoded
 
 MEMORY_SHARE = 0.55  # of the pictures of a class; the rest calibrates
@@ -75,21 +76,41 @@ def build_bundle(
     interpreter = Interpreter(model)
     chance = np.random.default_rng(options.seed)
     views, origin = _look(labelled, interpreter, options, jitter, chance)
+    source = {"runtime": interpreter.name, "input": list(interpreter.input_shape)}
+    return _bundle_of(views, model, source, options, chance, {**(lineage or {}), "pictures": origin})
+
+
+def build_features_bundle(table: FeatureTable, options: BuildOptions | None = None) -> Bundle:
+    """A checked bundle without a model: the device that runs it takes features. Raises BundleBuildError."""
+    options = replace(options or BuildOptions(), augment=0)
+    rows = zip(table.features, table.labels, table.parts, strict=True)
+    views = [View(row, label, part, number, 0) for number, (row, label, part) in enumerate(rows)]
+    source = {"runtime": NO_RUNTIME, "input": None}
+    lineage: dict[str, int | str] = {"listed": len(views), "features": table.digest()}
+    return _bundle_of(views, None, source, options, np.random.default_rng(options.seed), lineage)
+
+
+def _bundle_of(
+    views: list[View],
+    model: bytes | None,
+    source: Mapping[str, Any],
+    options: BuildOptions,
+    chance: np.random.Generator,
+    lineage: Mapping[str, int | str],
+) -> Bundle:
     _check_labels(views)
     memory_views, calibration_views = _split(views, chance)
-    contents = _contents(model, interpreter, memory_views, calibration_views, options)
+    contents = _contents(model, memory_views, calibration_views, options)
     about = {
-        "runtime": interpreter.name,
-        "input": list(interpreter.input_shape),
-        "embedding": interpreter.dimension,
+        **source,
+        "embedding": contents.projection.embedding,
         "dimension": contents.projection.dimension,
         "distance": DISTANCE,
         "k": options.k,
         "classes": list(contents.classes),
         "lineage": {
-            **(lineage or {}),
+            **lineage,
             **asdict(options),
-            "pictures": origin,
             "memory": dict(sorted(Counter(contents.reference.labels).items())),
             "calibration": dict(sorted(Counter(contents.calibration.labels).items())),
         },
@@ -149,12 +170,9 @@ def _split(views: list[View], chance: np.random.Generator) -> tuple[list[View], 
     return memory, [view for view in ranked if part_of[view.picture] == "calibration"]
 
 
-def _contents(
-    model: bytes, interpreter: Interpreter, memory: list[View], calibration: list[View], options: BuildOptions
-) -> Contents:
-    projection = Projection.fit(
-        np.stack([view.embedding for view in memory]), _dimension(interpreter, memory, options)
-    )
+def _contents(model: bytes | None, memory: list[View], calibration: list[View], options: BuildOptions) -> Contents:
+    embeddings = np.stack([view.embedding for view in memory])
+    projection = Projection.fit(embeddings, _dimension(embeddings, options))
     remembered = _evenly(memory, options.most_memory)
     values, _ = _projected(projection, remembered)
     reference = Reference(values, tuple(view.label for view in remembered))
@@ -191,15 +209,16 @@ def _same_scene(projection: Projection, calibration: list[View]) -> float:
     return sqrt(2) * float(np.quantile(np.linalg.norm(gaps, axis=1), SAME_SCENE)) if gaps else 0.0
 
 
-def _dimension(interpreter: Interpreter, memory: list[View], options: BuildOptions) -> int:
-    """Smaller than what the model gives, or nothing would be left unexplained."""
-    most = min(interpreter.dimension, len(memory)) - 1
+def _dimension(embeddings: Floats, options: BuildOptions) -> int:
+    """Smaller than the (n, E) embeddings allow, or nothing would be left unexplained."""
+    views, numbers = embeddings.shape
+    most: int = min(numbers, views) - 1
     if options.dimension is None:
         return min(USUAL_DIMENSION, max(1, most // 2))
     if not 1 <= options.dimension <= most:
         raise BundleBuildError(
-            f"a projection to {options.dimension} dimensions is not possible: the model gives"
-            f" {interpreter.dimension} numbers and the memory has {len(memory)} views, so 1 to {most} are"
+            f"a projection to {options.dimension} dimensions is not possible: there are {numbers} numbers a picture"
+            f" and the memory has {views} views, so 1 to {most} are"
         )
     return options.dimension
 

@@ -7,22 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from ..algorithms.neighbours import Memory
-from ..errors import BundleError, ModelError
+from ..errors import BundleError, ModelError, NoExtractorError
 from ..ports.interpreter import Interpreter
 from . import archive
 from .parts import Contents, decoded, encoded
 
+NO_RUNTIME = "none"  # the runtime of a bundle without a model
 ENOUGH_CALIBRATION = 200  # frames; with fewer the thresholds of drift detection are uncertain
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A checked bundle with its model loaded."""
+    """A checked bundle with its model loaded, where it has one: else it takes features in the place of pictures."""
 
     digest: str  # sha256 of the manifest, which holds the digests of all parts
     manifest: dict[str, Any]
     contents: Contents
-    interpreter: Interpreter
+    interpreter: Interpreter | None
     warnings: tuple[str, ...]  # sentences a person should read, though the bundle can be run
 
     @classmethod
@@ -43,16 +44,7 @@ class Bundle:
         dimension, embedding = _size(manifest, "dimension", where), _size(manifest, "embedding", where)
         contents = decoded(parts, dimension, embedding, where)
         _check(contents, manifest, where)
-        try:
-            interpreter = Interpreter(contents.model, threads)
-        except ModelError as error:
-            raise BundleError(where, str(error)) from None
-        if interpreter.dimension != embedding or list(interpreter.input_shape) != manifest.get("input"):
-            raise BundleError(
-                where,
-                f"its model gives {interpreter.dimension} numbers for a picture of {interpreter.input_shape},"
-                f" its projection takes {embedding} for {manifest.get('input')}",
-            )
+        interpreter = None if contents.model is None else _interpreter(contents.model, manifest, where, threads)
         return cls(digest, manifest, contents, interpreter, _warnings(contents, manifest, interpreter))
 
     def write(self, path: Path) -> None:
@@ -65,17 +57,39 @@ class Bundle:
 
     @property
     def runtime(self) -> str:
+        """What it was made with."""
         return str(self.manifest["runtime"])
 
     @property
+    def runs_on(self) -> str:
+        """The runtime that it runs on here."""
+        return NO_RUNTIME if self.interpreter is None else self.interpreter.name
+
+    @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the pictures that the model takes."""
+        """Height, width and channels of the pictures that the model takes. Raises NoExtractorError."""
+        if self.interpreter is None:
+            raise NoExtractorError
         return self.interpreter.input_shape
 
 
 def memory_of(contents: Contents) -> Memory:
     reference, settings = contents.reference, contents.settings
     return Memory(reference.values, reference.labels, settings.capacity, settings.k)
+
+
+def _interpreter(model: bytes, manifest: dict[str, Any], where: str, threads: int) -> Interpreter:
+    try:
+        interpreter = Interpreter(model, threads)
+    except ModelError as error:
+        raise BundleError(where, str(error)) from None
+    if interpreter.dimension != manifest["embedding"] or list(interpreter.input_shape) != manifest.get("input"):
+        raise BundleError(
+            where,
+            f"its model gives {interpreter.dimension} numbers for a picture of {interpreter.input_shape},"
+            f" its projection takes {manifest['embedding']} for {manifest.get('input')}",
+        )
+    return interpreter
 
 
 def _size(manifest: dict[str, Any], key: str, where: str) -> int:
@@ -90,6 +104,8 @@ def _check(contents: Contents, manifest: dict[str, Any], where: str) -> None:
     if len(contents.reference.labels) < settings.k:
         raise BundleError(where, f"its memory is smaller than the {settings.k} neighbours that vote")
     said = {"classes": list(contents.classes), "k": settings.k, "distance": settings.distance}
+    if contents.model is None:
+        said |= {"runtime": NO_RUNTIME, "input": None}
     for key, value in said.items():
         if manifest.get(key) != value:
             raise BundleError(where, f"its manifest and its parts disagree about {key}")
@@ -97,9 +113,9 @@ def _check(contents: Contents, manifest: dict[str, Any], where: str) -> None:
         raise BundleError(where, "its manifest does not say which runtime it was made with")
 
 
-def _warnings(contents: Contents, manifest: dict[str, Any], interpreter: Interpreter) -> tuple[str, ...]:
+def _warnings(contents: Contents, manifest: dict[str, Any], interpreter: Interpreter | None) -> tuple[str, ...]:
     found = []
-    if manifest["runtime"] != interpreter.name:
+    if interpreter is not None and manifest["runtime"] != interpreter.name:
         found.append(
             f"the bundle was made with {manifest['runtime']} and runs on {interpreter.name}: the features may differ"
             " slightly, so build it again on this runtime if drift is reported where there is none"

@@ -18,6 +18,7 @@ from ..algorithms.projection import Projection
 from ..algorithms.scores import Pair, Usual
 from ..arrays import Floats, floats, packed
 from ..errors import BundleError
+from .archive import MODEL
 
 DISTANCE = "euclidean"
 
@@ -43,7 +44,7 @@ class Reference:
 class Contents:
     """All parts of a bundle."""
 
-    model: bytes
+    model: bytes | None  # None: the bundle takes features, which something else extracts
     classes: tuple[str, ...]
     projection: Projection
     reference: Reference
@@ -91,7 +92,8 @@ def encoded(contents: Contents) -> dict[str, bytes]:
             "distance": contents.settings.distance,
         },
     }
-    return {"model.tflite": contents.model, **{name: codec.pack(tree) for name, tree in trees.items()}}
+    model = {} if contents.model is None else {MODEL: contents.model}
+    return model | {name: codec.pack(tree) for name, tree in trees.items()}
 
 
 def decoded(parts: Mapping[str, bytes], dimension: int, embedding: int, where: str) -> Contents:
@@ -102,7 +104,7 @@ def decoded(parts: Mapping[str, bytes], dimension: int, embedding: int, where: s
         raise BundleError(where, "it needs two classes or more, each once")
     held, memory, calibration = trees["projection.cbor"], trees["memory.cbor"], trees["calibration.cbor"]
     return Contents(
-        model=parts["model.tflite"],
+        model=parts.get(MODEL),
         classes=classes,
         projection=Projection(
             held.array("matrix", dimension, embedding),
