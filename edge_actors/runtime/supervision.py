@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any, ParamSpec, TypeVar
 
 from broker import codec
-from broker.messages import DeadLetter, LogRecord, Message
+from broker.messages import DeadLetter, Frame, LogRecord, Message
 
 MAX_PAYLOAD = 64 << 10
 MAX_REASON = 500
@@ -55,12 +56,17 @@ def reason_of(error: Exception) -> str:
 def reports_of(actor: str, message: Message, error: Exception, now: float) -> list[Message]:
     """What a person gets to see of a failure: the message itself, and what happened."""
     kind, reason = type(message).__name__, reason_of(error)
-    payload = codec.encode(message)[:MAX_PAYLOAD]
+    payload = codec.encode(without_pixels(message))[:MAX_PAYLOAD]
     text = f"{actor} failed on {kind}{_line_of(error)} and was rebuilt: {reason}"
     return [
         DeadLetter(at=now, where=actor, kind=kind, reason=reason, payload=payload),
         LogRecord(at=now, level="error", where=actor, text=text),
     ]
+
+
+def without_pixels(message: Message) -> Message:
+    """What of a message may leave the device with its failure: a raw picture never, whatever the privacy level."""
+    return replace(message, pixels=b"") if isinstance(message, Frame) else message
 
 
 def _line_of(error: Exception) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from broker import codec
-from broker.messages import DeadLetter, Frame, LabelAssigned, LogRecord, Message, Predictions, Tick
+from broker.messages import DeadLetter, Features, Frame, LabelAssigned, LogRecord, Message, Predictions, Tick
 from edge_actors.errors import RestartBudgetSpentError, RestoreError
 from edge_actors.runtime.seat import Factory
-from edge_actors.runtime.supervision import MAX_PAYLOAD
+from edge_actors.runtime.supervision import MAX_PAYLOAD, reports_of
 from tests.edge.runtime.scripted import (
     DOORS,
     ROUTES,
@@ -35,7 +36,7 @@ def test_a_message_that_cannot_be_handled_becomes_a_dead_letter_with_its_payload
     letter, said = rig.sent.messages()
     assert isinstance(letter, DeadLetter)
     assert (letter.at, letter.where, letter.kind) == (5.0, "counter", "Frame")
-    assert codec.decode(letter.payload) == frame("half", at=5.0)
+    assert codec.decode(letter.payload) == replace(frame("half", at=5.0), pixels=b"")
     assert letter.reason.startswith("ValueError: half of frame 1 is missing")
     assert isinstance(said, LogRecord)
     assert (said.level, said.where) == ("error", "counter")
@@ -108,11 +109,20 @@ def test_the_state_a_failed_actor_goes_back_to_is_not_changed_by_what_it_does_th
 
 
 def test_a_payload_is_cut_where_it_would_fill_the_spool() -> None:
-    rig = Rig()
-    rig.admit(frame("half", size=300_000))
-    (letter,) = rig.sent.of(DeadLetter)
+    large = Features(frame="f" * 300_000)
+    letter, _ = reports_of("teller", large, ValueError("no"), 1.0)
+    assert isinstance(letter, DeadLetter)
     assert len(letter.payload) == MAX_PAYLOAD
-    assert codec.encode(frame("half", size=300_000)).startswith(letter.payload)
+    assert codec.encode(large).startswith(letter.payload)
+
+
+def test_no_raw_picture_leaves_with_a_failure() -> None:
+    rig = Rig()
+    seen = replace(frame("half"), pixels=b"a face of somebody", height=2, width=3)
+    rig.admit(seen)
+    (letter,) = rig.sent.of(DeadLetter)
+    assert b"face" not in codec.encode(letter)
+    assert codec.decode(letter.payload) == replace(seen, pixels=b"")
 
 
 def test_the_process_leaves_when_the_restarts_are_used_up_and_still_says_why() -> None:
