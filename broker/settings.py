@@ -18,7 +18,7 @@ import os
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,11 +42,15 @@ def load(kind: type[S], argv: Sequence[str], *, prog: str, about: str, prefix: s
     return from_arguments(kind, parser.parse_args(argv), prefix)
 
 
-def add_arguments(parser: argparse.ArgumentParser, kind: type, prefix: str) -> None:
-    """Adds `--config` and one flag a setting."""
+def add_arguments(
+    parser: argparse.ArgumentParser, kind: type, prefix: str, only: Container[str] | None = None
+) -> None:
+    """Adds `--config` and one flag a setting, or only for the settings of these names."""
     parser.add_argument("--config", metavar="FILE", help=f"TOML or JSON file with settings [{prefix}CONFIG]")
     hints = typing.get_type_hints(kind)
     for item in _fields(kind):
+        if only is not None and item.name not in only:
+            continue
         hint = _inner(hints[item.name])
         silent = item.metadata["secret"] or item.default in ("", None, MISSING)
         default = "" if silent else f"; default {_text(item.default)}"
@@ -64,6 +68,15 @@ def add_arguments(parser: argparse.ArgumentParser, kind: type, prefix: str) -> N
 
 def from_arguments(kind: type[S], arguments: argparse.Namespace, prefix: str) -> S:
     """Puts file, environment and parsed flags together. Raises SettingsError."""
+    chosen = chosen_in(kind, arguments, prefix)
+    missing = [item.name for item in _fields(kind) if item.default is MISSING and item.name not in chosen]
+    if missing:
+        raise SettingsError(f"a value is needed for {', '.join(_flag(name) for name in missing)}")
+    return kind(**chosen)
+
+
+def chosen_in(kind: type, arguments: argparse.Namespace, prefix: str) -> dict[str, Any]:
+    """What file, environment and flags say, by name, without the defaults. Raises SettingsError."""
     hints = typing.get_type_hints(kind)
     known = {item.name: item for item in _fields(kind)}
     chosen: dict[str, Any] = {}
@@ -81,16 +94,13 @@ def from_arguments(kind: type[S], arguments: argparse.Namespace, prefix: str) ->
             wanted = _did_you_mean(variable[len(prefix) :].lower(), known)
             raise SettingsError(f"unknown setting in the environment: {variable}{wanted}")
     for name in known:
-        if (text := getattr(arguments, name)) is not None:
+        if (text := getattr(arguments, name, None)) is not None:
             chosen[name] = _convert(hints[name], text, _flag(name))
     for name, value in chosen.items():
         allowed = known[name].metadata["choices"]
         if allowed and value not in allowed:
             raise SettingsError(f"{name} is {value!r}; it can be {', '.join(allowed)}")
-    missing = [name for name, item in known.items() if item.default is MISSING and name not in chosen]
-    if missing:
-        raise SettingsError(f"a value is needed for {', '.join(_flag(name) for name in missing)}")
-    return kind(**chosen)
+    return chosen
 
 
 def table(kind: type, prefix: str) -> str:
