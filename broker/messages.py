@@ -156,6 +156,15 @@ class Neighbours(Message):
 
 
 @message
+class CameraDoubted(Message):
+    """From this frame on what the camera shows is no evidence of anything; no reasons: it is believed again."""
+
+    at: float = 0.0
+    frame: str = ""
+    reasons: tuple[str, ...] = ()  # frozen, black, saturated
+
+
+@message
 class Scored(Message):
     """What the drift monitor thinks of one frame."""
 
@@ -351,6 +360,32 @@ class DriftCleared(Message):
 
 
 @message
+class CameraFaulted(Message):
+    """The camera shows nothing of the world any more; this is never drift."""
+
+    at: float = 0.0
+    frame: str = ""
+    episode: str = ""  # the first frame of the fault
+    fault: str = ""  # frozen | black | saturated
+    statistic: float = 0.0  # frozen: seconds without a change; else the share of dark or clipped pixels
+    threshold: float = 0.0
+    frames: int = 0  # since the first frame of the fault
+    seconds: float = 0.0
+
+
+@message
+class CameraRecovered(Message):
+    """The camera shows the world again."""
+
+    at: float = 0.0
+    frame: str = ""
+    episode: str = ""
+    fault: str = ""
+    frames: int = 0  # since the fault's first frame
+    seconds: float = 0.0
+
+
+@message
 class SampleQuarantined(Message):
     """A strange frame kept aside for a person to look at."""
 
@@ -368,6 +403,18 @@ class SampleQuarantined(Message):
     picture_type: str = ""
     width: int = 0
     height: int = 0
+
+
+@message
+class LabelRequested(Message):
+    """The device asks a person what a sample is, because knowing it would help most."""
+
+    at: float = 0.0
+    sample: str = ""  # its SampleQuarantined left the device before
+    episode: str = ""
+    reason: str = ""  # dense: many strange samples are like it; random: to see whether what is usual still is
+    asked: int = 0  # requests of the present budget so far, this one included
+    budget: int = 0
 
 
 @message

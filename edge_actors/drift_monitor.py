@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from broker.messages import DriftCleared, DriftContinued, DriftDetected, Neighbours, SampleQuarantined, Scored
+from broker.messages import (
+    CameraDoubted,
+    DriftCleared,
+    DriftContinued,
+    DriftDetected,
+    Neighbours,
+    SampleQuarantined,
+    Scored,
+)
 
 from .algorithms.detector import Detector, Observation
 from .algorithms.recovery import Recovery
@@ -19,7 +27,7 @@ COMMISSIONING_SCENES = 60  # as many scenes have to be seen before what they hav
 LONGEST_COMMISSIONING = 4  # times the set number of frames, however few scenes there were
 MOST_SAMPLES_TOLD = 256  # ids that one message carries; further ones come with the next
 
-Inbox = Neighbours | SampleQuarantined
+Inbox = Neighbours | SampleQuarantined | CameraDoubted
 Outbox = Scored | DriftDetected | DriftContinued | DriftCleared
 
 
@@ -51,20 +59,19 @@ class DriftMonitor(Actor[Inbox, Outbox]):
         self.episode_frames = 0
         self._samples: list[str] = []  # quarantined since the last message of the episode
         self._scene = ("", 0.0)  # label and score of the scene so far
+        self._blind = False  # what the camera shows is no evidence
 
     def receive(self, message: Inbox) -> Iterator[Outbox]:
         if isinstance(message, SampleQuarantined):
             if message.episode == self.episode and len(self._samples) < MOST_SAMPLES_TOLD:
                 self._samples.append(message.sample)
             return
+        if isinstance(message, CameraDoubted):
+            self._blind = bool(message.reasons)
+            return
         seen = self._observe(message)
-        self.frames += 1
-        if not self.settled:
-            self._commission(seen)
-        elif self.episode:
-            yield from self._in_drift(message, seen)
-        else:
-            yield from self._at_rest(message, seen)
+        if not self._blind:
+            yield from self._judge(message, seen)
         yield Scored(
             at=message.at,
             frame=message.frame,
@@ -94,6 +101,7 @@ class DriftMonitor(Actor[Inbox, Outbox]):
             "episode_frames": self.episode_frames,
             "samples": list(self._samples),
             "scene": list(self._scene),
+            "blind": self._blind,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -110,15 +118,25 @@ class DriftMonitor(Actor[Inbox, Outbox]):
         self.commissioned, self.episode = state["commissioned"], state["episode"]
         self.episode_frames, self._samples = state["episode_frames"], list(state["samples"])
         self._scene = (state["scene"][0], state["scene"][1])
+        self._blind = state.get("blind", False)
+
+    def _judge(self, message: Neighbours, seen: Observation) -> Iterator[Outbox]:
+        self.frames += 1
+        if not self.settled:
+            self._commission(seen)
+        elif self.episode:
+            yield from self._in_drift(message, seen)
+        else:
+            yield from self._at_rest(message, seen)
 
     def _observe(self, message: Neighbours) -> Observation:
         values, distances = floats(message.values), message.distances.numbers()
         shown = signals(message.residual, message.label, message.labels, distances, message.rival)
-        opened = self.gate.opens(values)
+        opened = not self._blind and self.gate.opens(values)
         if opened:
             self.scores.learn(message.label, shown)
         score = self.scores.score(message.label, shown)
-        scene_score = self.gate.mean(score, opened)
+        scene_score = score if self._blind else self.gate.mean(score, opened)
         return Observation(message.label, message.confidence, distances, values, score, scene_score, opened)
 
     def _commission(self, seen: Observation) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from broker.messages import (
     AdaptationDecided,
+    CameraDoubted,
     DriftCleared,
     DriftDetected,
     Float32Array,
@@ -32,7 +33,7 @@ ENOUGH = 40  # unexplained samples to ask the adapter
 ENOUGH_MORE = 10  # new ones to ask it again
 DAY_S = 86_400.0
 
-Inbox = Frame | Scored | DriftDetected | DriftCleared | LabelAssigned | AdaptationDecided
+Inbox = Frame | Scored | CameraDoubted | DriftDetected | DriftCleared | LabelAssigned | AdaptationDecided
 Outbox = SampleQuarantined | QuarantineFilled | LabelResolved
 
 
@@ -58,6 +59,7 @@ class Quarantine(Actor[Inbox, Outbox]):
         self.samples = StrangeSamples(dimension, k, limit)
         self.episode, self.scope = "", ""  # scope: "" until judged, then novel or global
         self._frame: Frame | None = None  # the last picture; never part of the state
+        self._blind = False  # what the camera shows is no sample of anything
         self._kept_scene = False  # whether this scene gave its sample
         self._added = 0  # samples of this episode
         self._since_asked = ENOUGH_MORE  # samples since the adapter was asked
@@ -74,6 +76,8 @@ class Quarantine(Actor[Inbox, Outbox]):
             self.episode = ""
         elif isinstance(message, LabelAssigned):
             yield self._resolved(message)
+        elif isinstance(message, CameraDoubted):
+            self._blind = bool(message.reasons)
         elif message.outcome == "applied":
             self.samples.explain([row for one in message.samples if (row := self.samples.find(one)) is not None])
 
@@ -83,6 +87,7 @@ class Quarantine(Actor[Inbox, Outbox]):
             "episode": self.episode,
             "scope": self.scope,
             "kept_scene": self._kept_scene,
+            "blind": self._blind,
             "added": self._added,
             "since_asked": self._since_asked,
             "scores": list(self._scores),
@@ -91,6 +96,7 @@ class Quarantine(Actor[Inbox, Outbox]):
     def restore(self, state: dict[str, Any]) -> None:
         self.samples.restore(state["samples"])
         self.episode, self.scope = state["episode"], state["scope"]
+        self._blind = state.get("blind", False)
         self._kept_scene, self._added = state["kept_scene"], state["added"]
         self._since_asked, self._scores = state["since_asked"], list(state["scores"])
 
@@ -99,7 +105,7 @@ class Quarantine(Actor[Inbox, Outbox]):
     def _scored(self, scored: Scored) -> Iterator[Outbox]:
         if scored.scene:
             self._kept_scene = False
-        if not scored.in_drift:
+        if not scored.in_drift or self._blind:
             return
         if not self.scope:
             yield from self._judge(scored)

@@ -37,6 +37,10 @@ class EdgeSettings:
     )
     once: bool = setting(False, "play the source once, then stop; else folders and videos begin anew")
 
+    camera_frozen_s: float = setting(
+        10.0, "a camera whose picture has not changed for so long (and 30 pictures) is frozen; 0: never"
+    )
+
     mode: str = setting(
         "validated",
         "autonomous: no link; monitor: reports, takes nothing; validated: also takes labels",
@@ -178,5 +182,5 @@ AT_LEAST_ONE = (
     "false_alarm_scenes",
 )
 POSITIVE = ("reconnect_s", "confirm_timeout_s", "snapshot_interval_s", "snapshot_quiet_s", "report_s", "reading_s")
-NOT_NEGATIVE = ("fps", "drain_s", "commissioning_frames", "seed")
+NOT_NEGATIVE = ("fps", "camera_frozen_s", "drain_s", "commissioning_frames", "seed")
 PATHS = ("bundle", "state_dir", "ca_file", "cert_file", "key_file")
