@@ -13,8 +13,8 @@ HEAD = """# Who may do what. Rendered from broker/topics.py by `tinyml contract 
 
 def access_list() -> str:
     """The whole file."""
-    up = [_levels(topic.path) for topic in TOPICS if topic.way == "up"]
-    down = [_levels(topic.path) for topic in TOPICS if topic.way == "down"]
+    up = [topic.filter for topic in TOPICS if topic.way == "up"]
+    down = [topic.filter for topic in TOPICS if topic.way == "down"]
     device = [f"pattern write {ROOT}/%u/{path}" for path in up]
     device += [f"pattern read {ROOT}/%u/{path}" for path in down]
     device += [f"pattern read {ROOT}/{INGEST_STATE}"]
@@ -40,10 +40,6 @@ def access_list() -> str:
             *_section("people and programs that only watch", ["user _viewer", f"topic read {ROOT}/#"]),
         ]
     )
-
-
-def _levels(path: str) -> str:
-    return path.replace("<sample>", "+")
 
 
 def _section(title: str, lines: list[str]) -> list[str]:

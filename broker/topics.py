@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -14,6 +15,12 @@ from .errors import TopicError
 from .messages import (
     AdaptationDecided,
     Birth,
+    CameraFaulted,
+    CameraRecovered,
+    CommandIssued,
+    CommandReported,
+    ConfigDesired,
+    ConfigReported,
     DeadLetter,
     DriftCleared,
     DriftContinued,
@@ -22,6 +29,8 @@ from .messages import (
     LabelAssigned,
     LogRecord,
     Message,
+    ModelDesired,
+    ModelReported,
     Predictions,
     SampleQuarantined,
     SnapshotTaken,
@@ -33,6 +42,10 @@ from .messages import (
 ROOT = "tinyml"
 DEVICE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 SAMPLE = re.compile(r"[a-z0-9][a-z0-9-]{0,95}")
+# What may stand in the place of "<name>" in a path; the message has a field of that name.
+NAMES = {"sample": SAMPLE, "command": SAMPLE}
+PLACE = re.compile(r"<(\w+)>")
+MODES = ("autonomous", "monitor", "validated", "managed")  # each takes what the one before it takes, and more
 
 
 class Rank(IntEnum):
@@ -53,7 +66,13 @@ class Topic:
     what: str
     retained: bool = False
     rank: Rank | None = None  # None: not spooled, published as it is when there is a link
+    mode: str = "monitor"  # down: the first of MODES in which a device takes it
     qos: int = 1
+
+    @property
+    def filter(self) -> str:
+        """The path as a subscription filter: any name in each place."""
+        return PLACE.sub("+", self.path)
 
 
 TOPICS: tuple[Topic, ...] = (
@@ -68,14 +87,42 @@ TOPICS: tuple[Topic, ...] = (
         "drift begins, continues, ends",
         rank=Rank.VITAL,
     ),
+    Topic(
+        "camera",
+        (CameraFaulted, CameraRecovered),
+        "up",
+        "the camera is frozen, black or saturated, or shows the world again",
+        rank=Rank.VITAL,
+    ),
     Topic("sample/<sample>", (SampleQuarantined,), "up", "a quarantined sample", rank=Rank.SAMPLE),
     Topic("adaptation", (AdaptationDecided,), "up", "decision records", rank=Rank.VITAL),
     Topic("snapshot", (SnapshotTaken,), "up", "state saved on the device", rank=Rank.TELEMETRY),
     Topic("log", (LogRecord,), "up", "warnings and errors", rank=Rank.TELEMETRY),
     Topic("dead", (DeadLetter,), "up", "what the device could not handle", rank=Rank.VITAL),
     Topic("labelack", (LabelAcknowledged,), "up", "a label applied or refused", rank=Rank.VITAL),
+    Topic("config/reported", (ConfigReported,), "up", "the settings in force, and what was refused", retained=True),
+    Topic(
+        "model/reported",
+        (ModelReported,),
+        "up",
+        "the bundle that runs, and what became of the wanted one",
+        retained=True,
+    ),
+    Topic("command/<command>/result", (CommandReported,), "up", "what became of a command", rank=Rank.VITAL),
     Topic("stored", (Stored,), "down", "sequence ranges that are committed"),
-    Topic("label/<sample>", (LabelAssigned,), "down", "what a person says a sample is", retained=True),
+    Topic(
+        "label/<sample>", (LabelAssigned,), "down", "what a person says a sample is", retained=True, mode="validated"
+    ),
+    Topic("config/desired", (ConfigDesired,), "down", "all settings that are wanted", retained=True, mode="managed"),
+    Topic("model/desired", (ModelDesired,), "down", "the bundle that is wanted", retained=True, mode="managed"),
+    Topic(
+        "command/<command>",
+        (CommandIssued,),
+        "down",
+        "something to do once; cleared by the server when it is done",
+        retained=True,
+        mode="managed",
+    ),
 )
 
 # Topics outside any device; devices may read `_ingest/state` and nothing else here.
@@ -83,7 +130,11 @@ INGEST_STATE = "_ingest/state"  # IngestState, retained, will
 DEAD = "_dead"  # _dead/<device>: DeadLetter, what ingest could not handle
 
 _BY_KIND: dict[type[Message], Topic] = {kind: topic for topic in TOPICS for kind in topic.kinds}
-_BY_HEAD: dict[str, Topic] = {topic.path.split("/")[0]: topic for topic in TOPICS}
+# Tried in this order; few topics begin with the same level.
+_BY_HEAD: dict[str, list[tuple[re.Pattern[str], Topic]]] = {}
+for _topic in TOPICS:
+    _pattern = PLACE.sub(lambda place: f"(?P<{place[1]}>{NAMES[place[1]].pattern})", _topic.path)
+    _BY_HEAD.setdefault(_topic.path.split("/")[0], []).append((re.compile(_pattern), _topic))
 
 
 def of_kind(kind: type[Message]) -> Topic:
@@ -96,13 +147,15 @@ def of_kind(kind: type[Message]) -> Topic:
 
 def path_of(message: Message) -> str:
     """The path under <root>/<device>/ of a message: `drift`, `sample/<id>` ..."""
-    topic = of_kind(type(message))
-    if not topic.path.endswith("/<sample>"):
-        return topic.path
-    sample: str = getattr(message, "sample")  # noqa: B009  both kinds with such a topic have it
-    if not SAMPLE.fullmatch(sample):
-        raise TopicError(f"{sample!r} is not a sample id")
-    return topic.path.replace("<sample>", sample)
+    path = of_kind(type(message)).path
+    return path if "<" not in path else PLACE.sub(lambda place: _named(message, place[1]), path)
+
+
+def _named(message: Message, name: str) -> str:
+    value: str = getattr(message, name)
+    if not NAMES[name].fullmatch(value):
+        raise TopicError(f"{value!r} is not a {name} id")
+    return value
 
 
 def rank_of(message: Message) -> Rank:
@@ -134,7 +187,17 @@ class Address:
     device: str
     path: str
     topic: Topic
-    sample: str = ""
+    names: Mapping[str, str]  # what stands in the places of the topic's path
+
+    @property
+    def sample(self) -> str:
+        return self.names.get("sample", "")
+
+    def check(self, message: Message) -> None:
+        """Raises TopicError for a message that speaks of something else than its topic."""
+        for name, value in self.names.items():
+            if getattr(message, name) != value:
+                raise TopicError(f"the topic says {name} {value!r}, the message another")
 
 
 @lru_cache(maxsize=4096)  # a fleet says the same names all the time
@@ -144,17 +207,23 @@ def parse(name: str, root: str = ROOT) -> Address:
         raise TopicError(f"{name!r} is not under {root}/")
     device, _, path = name[len(root) + 1 :].partition("/")
     check_device(device)
-    head, slash, tail = path.partition("/")
-    topic = _BY_HEAD.get(head)
-    if topic is None or ("/" in topic.path) != bool(slash) or (slash and not SAMPLE.fullmatch(tail)):
-        raise TopicError(f"{name!r} is not a topic of the contract")
-    return Address(device, path, topic, tail)
+    for pattern, topic in _BY_HEAD.get(path.partition("/")[0], ()):
+        if found := pattern.fullmatch(path):
+            return Address(device, path, topic, found.groupdict())
+    raise TopicError(f"{name!r} is not a topic of the contract")
 
 
-def filters(way: str, retained: bool | None = None, device: str = "+", root: str = ROOT) -> list[str]:
-    """Subscription filters for all topics of one way (of one device, or of all)."""
+def filters(
+    way: str, retained: bool | None = None, device: str = "+", root: str = ROOT, mode: str = MODES[-1]
+) -> list[str]:
+    """Subscription filters for all topics of one way (of one device, or of all) that matter in a mode."""
     return [
-        f"{root}/{device}/{topic.path.replace('<sample>', '+')}"
+        f"{root}/{device}/{topic.filter}"
         for topic in TOPICS
-        if topic.way == way and retained in (None, topic.retained)
+        if topic.way == way and retained in (None, topic.retained) and taken_in(topic, mode)
     ]
+
+
+def taken_in(topic: Topic, mode: str) -> bool:
+    """Whether a device in this mode has to do with a topic."""
+    return MODES.index(topic.mode) <= MODES.index(mode)

@@ -72,8 +72,7 @@ def _check(address: topics.Address, header: Header, message: Message) -> None:
         raise Poison(f"the header says device {header.device[:64]!r}, the topic {address.device!r}")
     if type(message) not in address.topic.kinds:
         raise Poison(f"{type(message).__name__} does not belong on {address.topic.path}")
-    if address.sample and getattr(message, "sample", address.sample) != address.sample:
-        raise Poison(f"the topic says sample {address.sample!r}, the message another")
+    address.check(message)
     if not BOOT.fullmatch(header.boot):
         raise Poison(f"{header.boot[:64]!r} is not a boot id")
     if address.topic.rank is not None and header.seq < 1:

@@ -8,6 +8,8 @@ from typing import Any
 from broker.messages import (
     AdaptationDecided,
     Birth,
+    CommandReported,
+    ConfigReported,
     DeadLetter,
     DriftCleared,
     DriftContinued,
@@ -16,6 +18,7 @@ from broker.messages import (
     LabelAcknowledged,
     LogRecord,
     Message,
+    ModelReported,
     Predictions,
     SampleQuarantined,
     SnapshotTaken,
@@ -23,7 +26,7 @@ from broker.messages import (
     Telemetry,
 )
 
-from .consumers import adaptations, dead_letters, drift, health, labels, samples, status
+from .consumers import adaptations, dead_letters, drift, health, labels, remote, samples, status
 from .stores.batch import Batch
 
 # A consumer adds what a message means to the batch that is committed next. It raises Poison for what it cannot take.
@@ -42,5 +45,8 @@ CONSUMERS: dict[type[Message], Consumer] = {
     AdaptationDecided: adaptations.decided,
     SnapshotTaken: adaptations.taken,
     LabelAcknowledged: labels.acknowledged,
+    CommandReported: remote.command_reported,
+    ConfigReported: remote.config_reported,
+    ModelReported: remote.model_reported,
     DeadLetter: dead_letters.buried_by_device,
 }

@@ -200,7 +200,9 @@ class Worker:
             self.beacon.heard(payload)
             self.connection.ack(delivery)
             return
-        state = delivery.retain or topic.endswith(("/status", "/birth"))  # few, and nobody sends them again
+        state = delivery.retain or topic.endswith(
+            ("/status", "/birth", "/reported")
+        )  # few, and nobody sends them again
         if not self.inbox.put(Arrived(topic, payload, delivery), always=state):
             # Only a broker that does not know our receive maximum gets here. Its window is not to be clogged, and
             # the device keeps what we forget.

@@ -105,7 +105,7 @@ class RetainedLabels:
             await asyncio.sleep(self.link.quiet_s)
 
     def _filter(self, device: str) -> str:
-        return f"{self.link.root}/{device}/{topics.of_kind(LabelAssigned).path.replace('<sample>', '+')}"
+        return f"{self.link.root}/{device}/{topics.of_kind(LabelAssigned).filter}"
 
 
 def digest(payload: bytes) -> bytes:

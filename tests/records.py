@@ -8,6 +8,7 @@ from broker import topics
 from broker.codec import encode
 from broker.messages import (
     AdaptationDecided,
+    CommandReported,
     DeadLetter,
     DriftCleared,
     DriftContinued,
@@ -68,6 +69,7 @@ EVERY_KIND: tuple[Message, ...] = (
         at=10.0, where="knn", topic="label/s1", kind="LabelAssigned", reason="no features", payload=b"\x00\xff"
     ),
     LabelAcknowledged(at=11.0, sample="s1", revision=1, outcome="applied", snapshot="n1"),
+    CommandReported(at=12.0, command="c1", verb="snapshot", state="done", result={"snapshot": "n2"}),
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from broker.messages import Birth, Header, Status
+from broker.messages import Birth, ConfigReported, Header, ModelReported, Status
 
 from ..errors import Poison
 
@@ -55,6 +55,7 @@ class Batch:
     answers: list[Answer] = field(default_factory=list)
     statuses: list[tuple[Header, Status]] = field(default_factory=list)
     births: list[tuple[Header, Birth]] = field(default_factory=list)
+    reports: list[tuple[str, Header, ConfigReported | ModelReported]] = field(default_factory=list)  # of what, and it
     letters: list[Letter] = field(default_factory=list)
     pictures: dict[str, tuple[bytes, str]] = field(default_factory=dict)  # digest -> picture and its type
     heard: set[str] = field(default_factory=set)

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from broker.messages import Birth, Header, Status
+from broker.messages import Birth, ConfigReported, Header, ModelReported, Status
 
 from .batch import Batch, wall_time
 from .queries import query
@@ -48,7 +48,9 @@ def overrules(new: Standing, old: Standing | None) -> bool:
 
 def settle(cursor: psycopg.Cursor[Any], batch: Batch) -> None:
     """Writes what the batch says of devices where it is newer than what is known, device by device."""
-    for device in sorted({header.device for header, _ in [*batch.statuses, *batch.births]}):
+    said: list[tuple[Header, object]] = [*batch.statuses, *batch.births]
+    said += [(header, report) for _, header, report in batch.reports]
+    for device in sorted({header.device for header, _ in said}):
         state, born = _known(cursor, device)
         for header, birth in batch.births:
             if header.device == device and overrules(of_birth(header, birth), born):
@@ -58,6 +60,9 @@ def settle(cursor: psycopg.Cursor[Any], batch: Batch) -> None:
             if header.device == device and overrules(of_status(header, status), state):
                 state = of_status(header, status)
                 cursor.execute(query("write_status"), _status_values(header, status))
+        for what, header, report in batch.reports:
+            if header.device == device:
+                _settle_report(cursor, what, header, report)
 
 
 def _known(cursor: psycopg.Cursor[Any], device: str) -> tuple[Standing | None, Standing | None]:
@@ -69,6 +74,24 @@ def _known(cursor: psycopg.Cursor[Any], device: str) -> tuple[Standing | None, S
         Standing(boot, session, mono_us, state == "offline") if boot is not None else None,
         Standing(birth_boot, birth_session) if birth_boot is not None else None,
     )
+
+
+def _settle_report(
+    cursor: psycopg.Cursor[Any], what: str, header: Header, report: ConfigReported | ModelReported
+) -> None:
+    row = cursor.execute(query("read_report"), [header.device, what]).fetchone()
+    known = Standing(row[0], 0, row[1]) if row else None
+    if overrules(Standing(header.boot, 0, header.mono_us), known):
+        values = {
+            "device": header.device,
+            "what": what,
+            "boot": header.boot,
+            "mono_us": header.mono_us,
+            "at": wall_time(header),
+            "revision": report.revision,
+            "document": Jsonb({item.name: getattr(report, item.name) for item in fields(report)}),
+        }
+        cursor.execute(query("write_report"), values)
 
 
 def _installation(boot: str) -> str:

@@ -82,6 +82,16 @@ UPDATE device SET
     location_source = %(location_source)s, heard_at = now()
 WHERE device = %(device)s;
 
+-- :name read_report
+SELECT boot, mono_us FROM device_report WHERE device = %s AND what = %s;
+
+-- :name write_report
+INSERT INTO device_report (device, what, boot, mono_us, at, revision, document)
+VALUES (%(device)s, %(what)s, %(boot)s, %(mono_us)s, %(at)s, %(revision)s, %(document)s)
+ON CONFLICT (device, what) DO UPDATE SET
+    boot = excluded.boot, mono_us = excluded.mono_us, at = excluded.at, revision = excluded.revision,
+    document = excluded.document, received_at = now();
+
 -- :name answer_label
 -- A stored acknowledgement proves its label; a label that was superseded or answered before stays as it is.
 UPDATE label SET

@@ -11,14 +11,16 @@ import pytest
 import broker
 from broker.connection import Options
 from broker.process import free_port
-from broker.topics import TOPICS
+from broker.topics import PLACE, TOPICS
 from tests.contract.brokers import Mosquitto, Peer, mosquitto_path, passwords, peers
 from tests.support import wait_until
 
 SHIPPED = Path(broker.__file__).parent / "mosquitto"
 NOT_ALLOWED = 0x87
-UP = [f"tinyml/porch-1/{topic.path.replace('<sample>', 'a1')}" for topic in TOPICS if topic.way == "up"]
-DOWN = [f"tinyml/porch-1/{topic.path.replace('<sample>', 'a1')}" for topic in TOPICS if topic.way == "down"]
+UP, DOWN = (
+    [f"tinyml/porch-1/{PLACE.sub('a1', topic.path)}" for topic in TOPICS if topic.way == way]
+    for way in ("up", "down")
+)
 
 
 @pytest.fixture(scope="module")

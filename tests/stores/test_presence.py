@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.messages import Birth, Header, Status
+from broker.messages import Birth, CommandReported, ConfigReported, Header, ModelReported, Status
+from ingest.consumers import remote
 from ingest.embedded import Postgres
 from ingest.stores.batch import Batch
 from ingest.stores.events import PostgresEvents
@@ -113,3 +114,39 @@ def test_a_device_that_was_set_up_anew_starts_over(database: tuple[PostgresEvent
     store.store(Batch(births=[(said(40), Birth(session=1, bundle="old"))]))
     store.store(Batch(births=[(said(1, installation=OTHER), Birth(session=1, bundle="new"))]))
     assert eyes.execute("SELECT bundle FROM v_device").fetchall() == [("new",)]
+
+
+# ---- what people wanted of it ----------------------------------------------------------------------------------
+
+
+def test_the_last_report_counts_whatever_order_they_arrive_in(
+    database: tuple[PostgresEvents, psycopg.Connection],
+) -> None:
+    store, eyes = database
+    for boot, mono_us, revision in ((2, 500, 7), (2, 400, 6), (1, 900, 5)):
+        batch = Batch()
+        reported = ConfigReported(revision=revision, applied={"report_s": str(revision)}, rejected={"broker": "no"})
+        remote.config_reported(said(boot, mono_us), reported, batch)
+        remote.model_reported(said(boot, mono_us), ModelReported(revision=revision, phase="trial"), batch)
+        store.store(batch)
+    assert eyes.execute("SELECT revision, applied, rejected, restart FROM v_device_config").fetchall() == [
+        (7, {"report_s": "7"}, {"broker": "no"}, [])
+    ]
+    assert eyes.execute("SELECT revision, phase, progress FROM v_device_model").fetchall() == [(7, "trial", 0.0)]
+
+
+def test_of_a_command_the_first_final_report_counts(database: tuple[PostgresEvents, psycopg.Connection]) -> None:
+    store, eyes = database
+    batch = Batch()
+    for seq, (command, state) in enumerate(
+        [("c1", "accepted"), ("c1", "done"), ("c1", "failed"), ("c2", "accepted"), ("c2", "running")], 1
+    ):
+        report = CommandReported(
+            at=float(seq), command=command, verb="restart", state=state, result={"seq": str(seq)}
+        )
+        remote.command_reported(header(seq), report, batch)
+    store.store(batch)
+    assert eyes.execute("SELECT command, state, final, result FROM v_command ORDER BY command").fetchall() == [
+        ("c1", "done", True, {"seq": "2"}),
+        ("c2", "running", False, {"seq": "5"}),
+    ]
