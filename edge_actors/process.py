@@ -118,6 +118,8 @@ class EdgeProcess:
         parts = [self.spool.faults, self.snapshots.faults, self.camera.faults]
         parts += [self.recording.faults] if self.recording else []
         parts += [self.bridge.faults] if self.bridge else []
+        guard: Any = self.device.actor("camera_guard")
+        parts.append(guard.faults)
         unsynced = {"clock_unsynced"} if self.ticker.quality() != "synced" else set()
         return frozenset(self._faults.union(unsynced, *(part() for part in parts)))
 

@@ -7,6 +7,8 @@ from typing import Any, Never
 from broker import codec, topics
 from broker.messages import (
     AdaptationDecided,
+    CameraFaulted,
+    CameraRecovered,
     DeadLetter,
     DriftCleared,
     DriftContinued,
@@ -29,6 +31,8 @@ Leaving = (
     DriftDetected
     | DriftContinued
     | DriftCleared
+    | CameraFaulted
+    | CameraRecovered
     | SampleQuarantined
     | AdaptationDecided
     | SnapshotTaken

@@ -6,6 +6,9 @@ from typing import Any
 
 from broker.messages import (
     AdaptationDecided,
+    CameraDoubted,
+    CameraFaulted,
+    CameraRecovered,
     DeadLetter,
     DriftCleared,
     DriftContinued,
@@ -40,6 +43,7 @@ from .algorithms.mewma import SceneMewma
 from .algorithms.recovery import Recovery
 from .algorithms.scene_gate import SceneGate
 from .bundle import Bundle
+from .camera_guard import CameraGuard
 from .drift_monitor import DriftMonitor
 from .extractor import Extractor
 from .health import Health
@@ -67,8 +71,13 @@ DOORS: dict[type[Message], Door] = {
 # Who hears what. A message is delivered to the actors in this order before anything they yield is.
 ROUTES: dict[type[Message], tuple[str, ...]] = {
     Tick: ("uplink", "recorder", "health", "state_manager"),
-    Frame: ("quarantine", "extractor"),  # the quarantine remembers the picture until the frame is scored
-    Embedded: ("extractor",),
+    # The quarantine remembers the picture until the frame is scored. The guard speaks before the extractor, so that a
+    # camera is doubted before its frame is judged.
+    Frame: ("quarantine", "camera_guard", "extractor"),
+    Embedded: ("camera_guard", "extractor"),
+    CameraDoubted: ("drift_monitor", "quarantine"),
+    CameraFaulted: ("uplink",),
+    CameraRecovered: ("uplink",),
     Features: ("knn",),
     Neighbours: ("drift_monitor",),
     Scored: ("quarantine", "recorder"),
@@ -96,6 +105,7 @@ ROUTES: dict[type[Message], tuple[str, ...]] = {
 
 ACTORS: dict[str, type[Actor[Any, Any]]] = {
     "uplink": Uplink,
+    "camera_guard": CameraGuard,
     "extractor": Extractor,
     "knn": Knn,
     "drift_monitor": DriftMonitor,
@@ -113,6 +123,7 @@ def build(settings: EdgeSettings, bundle: Bundle, outbox: Outbox) -> dict[str, F
     dimension, k = contents.projection.dimension, contents.settings.k
     return {
         "uplink": lambda: Uplink(settings.device, outbox),
+        "camera_guard": lambda: CameraGuard(settings.camera_frozen_s),
         "extractor": lambda: Extractor(bundle.interpreter, contents.projection),
         "knn": lambda: Knn(bundle.memory(), contents.calibration, bundle.digest),
         "drift_monitor": lambda: DriftMonitor(
