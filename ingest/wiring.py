@@ -8,6 +8,8 @@ from typing import Any
 from broker.messages import (
     AdaptationDecided,
     Birth,
+    CameraFaulted,
+    CameraRecovered,
     CommandReported,
     ConfigReported,
     DeadLetter,
@@ -26,7 +28,7 @@ from broker.messages import (
     Telemetry,
 )
 
-from .consumers import adaptations, dead_letters, drift, health, labels, remote, samples, status
+from .consumers import adaptations, camera, dead_letters, drift, health, labels, remote, samples, status
 from .stores.batch import Batch
 
 # A consumer adds what a message means to the batch that is committed next. It raises Poison for what it cannot take.
@@ -41,6 +43,8 @@ CONSUMERS: dict[type[Message], Consumer] = {
     DriftDetected: drift.detected,
     DriftContinued: drift.continued,
     DriftCleared: drift.cleared,
+    CameraFaulted: camera.faulted,
+    CameraRecovered: camera.recovered,
     SampleQuarantined: samples.quarantined,
     AdaptationDecided: adaptations.decided,
     SnapshotTaken: adaptations.taken,

@@ -8,6 +8,8 @@ from broker import topics
 from broker.codec import encode
 from broker.messages import (
     AdaptationDecided,
+    CameraFaulted,
+    CameraRecovered,
     CommandReported,
     DeadLetter,
     DriftCleared,
@@ -70,6 +72,10 @@ EVERY_KIND: tuple[Message, ...] = (
     ),
     LabelAcknowledged(at=11.0, sample="s1", revision=1, outcome="applied", snapshot="n1"),
     CommandReported(at=12.0, command="c1", verb="snapshot", state="done", result={"snapshot": "n2"}),
+    CameraFaulted(
+        at=13.2, episode="f1", frame="f9", fault="black", statistic=1.0, threshold=0.99, frames=10, seconds=2
+    ),
+    CameraRecovered(at=13.8, episode="f1", frame="f40", fault="black", frames=40, seconds=8.0),
 )
 
 
