@@ -10,6 +10,8 @@ import numpy as np
 from broker.messages import (
     AdaptationDecided,
     CameraDoubted,
+    CommandIssued,
+    CommandReported,
     DriftCleared,
     DriftDetected,
     Float32Array,
@@ -32,9 +34,12 @@ JUDGED_FRAMES = 100  # after the alarm; their lower quartile tells global drift 
 ENOUGH = 40  # unexplained samples to ask the adapter
 ENOUGH_MORE = 10  # new ones to ask it again
 DAY_S = 86_400.0
+PATIENCE_S = 60.0  # with the next frame, when one was asked for
 
-Inbox = Frame | Scored | CameraDoubted | DriftDetected | DriftCleared | LabelAssigned | AdaptationDecided
-Outbox = SampleQuarantined | QuarantineFilled | LabelResolved
+Inbox = (
+    Frame | Scored | CameraDoubted | DriftDetected | DriftCleared | LabelAssigned | AdaptationDecided | CommandIssued
+)
+Outbox = SampleQuarantined | QuarantineFilled | LabelResolved | CommandReported
 
 
 class Quarantine(Actor[Inbox, Outbox]):
@@ -63,19 +68,26 @@ class Quarantine(Actor[Inbox, Outbox]):
         self._kept_scene = False  # whether this scene gave its sample
         self._added = 0  # samples of this episode
         self._since_asked = ENOUGH_MORE  # samples since the adapter was asked
+        self._asked: list[tuple[str, float]] = []  # commands that want to see the next frame, and since when
         self._scores: list[float] = []  # of the frames after the alarm, until they are judged
 
     def receive(self, message: Inbox) -> Iterator[Outbox]:
         if isinstance(message, Frame):
             self._frame = message
         elif isinstance(message, Scored):
-            yield from self._scored(message)
+            kept = list(self._scored(message))
+            yield from kept
+            if self._asked:
+                yield from self._show(message, known=any(isinstance(one, SampleQuarantined) for one in kept))
         elif isinstance(message, DriftDetected):
             self.episode, self.scope, self._added, self._scores = message.episode, "", 0, []
         elif isinstance(message, DriftCleared):
             self.episode = ""
         elif isinstance(message, LabelAssigned):
             yield self._resolved(message)
+        elif isinstance(message, CommandIssued):
+            if message.verb == "send-sample":
+                self._asked.append((message.command, message.at))
         elif isinstance(message, CameraDoubted):
             self._blind = bool(message.reasons)
         elif message.outcome == "applied":
@@ -91,6 +103,7 @@ class Quarantine(Actor[Inbox, Outbox]):
             "added": self._added,
             "since_asked": self._since_asked,
             "scores": list(self._scores),
+            "asked": list(self._asked),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -99,6 +112,10 @@ class Quarantine(Actor[Inbox, Outbox]):
         self._blind = state.get("blind", False)
         self._kept_scene, self._added = state["kept_scene"], state["added"]
         self._since_asked, self._scores = state["since_asked"], list(state["scores"])
+        self._asked = [(command, at) for command, at in state.get("asked", ())]
+
+    def restarted(self) -> None:
+        self._asked = []  # the rim has answered them
 
     # ---- frames ----------------------------------------------------------------------------------------------
 
@@ -129,6 +146,9 @@ class Quarantine(Actor[Inbox, Outbox]):
         self.samples.drop_older(scored.at - self.age_s)
         entry = Entry(scored.frame, scored.at, scored.episode, clusterable=self.scope == "novel")
         self.samples.add(entry, floats(scored.values), scored.distances.numbers())
+        return self._told(scored)
+
+    def _told(self, scored: Scored) -> SampleQuarantined:
         picture, kind, height, width = self._picture_of(scored.frame)
         return SampleQuarantined(
             at=scored.at,
@@ -154,6 +174,17 @@ class Quarantine(Actor[Inbox, Outbox]):
         pixels = np.frombuffer(held.pixels, np.uint8).reshape(held.height, held.width, held.channels)
         picture = pictures.jpeg(pixels) if self.privacy == "picture" else pictures.thumbnail(pixels)
         return picture, "image/jpeg", held.height, held.width
+
+    def _show(self, scored: Scored, known: bool) -> Iterator[Outbox]:
+        """The frame for those who asked for one; `known`: it leaves the device anyway."""
+        asked, self._asked = self._asked, []
+        in_time = [command for command, at in asked if scored.at - at <= PATIENCE_S]  # the rim answered the others
+        if in_time and not known:
+            yield self._told(scored)
+        for command in in_time:
+            yield CommandReported(
+                at=scored.at, command=command, verb="send-sample", state="done", result={"sample": scored.frame}
+            )
 
     # ---- what moved ------------------------------------------------------------------------------------------
 

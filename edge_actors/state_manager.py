@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from broker.messages import (
+    CommandIssued,
+    CommandReported,
     DriftCleared,
     DriftDetected,
     LabelAcknowledged,
@@ -25,8 +27,8 @@ from broker.messages import (
 
 from .runtime.actor import Actor
 
-Inbox = Tick | DriftDetected | DriftCleared | MemoryChanged | LabelApplied | SnapshotSaved
-Outbox = SnapshotRequested | SnapshotTaken | LabelAcknowledged | LogRecord
+Inbox = Tick | DriftDetected | DriftCleared | MemoryChanged | LabelApplied | SnapshotSaved | CommandIssued
+Outbox = SnapshotRequested | SnapshotTaken | LabelAcknowledged | CommandReported | LogRecord
 
 PERIODIC = "periodic"
 PATIENCE_S = 60.0  # for an answer from the disk
@@ -49,6 +51,9 @@ class StateManager(Actor[Inbox, Outbox]):
         # Labels without an acknowledgement, by sample: [revision, outcome, reason].
         self.waiting: dict[str, list[Any]] = {}  # for the next snapshot
         self.covered: dict[str, list[Any]] = {}  # by the one that is being written
+        # Commands without an answer, likewise.
+        self.commands: list[str] = []
+        self.commands_covered: list[str] = []
 
     def receive(self, message: Inbox) -> Iterator[Outbox]:
         match message:
@@ -61,6 +66,9 @@ class StateManager(Actor[Inbox, Outbox]):
                 self.urgent = "adaptation" if message.applied else self.urgent
             case LabelApplied():
                 yield from self._label(message)
+            case CommandIssued() if message.verb == "snapshot":
+                self.commands.append(message.command)
+                self.urgent = "command"
             case SnapshotSaved() if message.snapshot == self.asked:  # else one that was given up meanwhile
                 if message.error:
                     yield from self._failed(message.at, message.error)
@@ -100,6 +108,7 @@ class StateManager(Actor[Inbox, Outbox]):
         self.asked, self.reason, self.asked_at = f"{self.boot}-s{self.count}", reason, at
         self.urgent = self.changed = ""
         self.covered, self.waiting = self.waiting, {}
+        self.commands_covered, self.commands = self.commands, []
         return SnapshotRequested(at=at, snapshot=self.asked, reason=reason)
 
     def _saved(self, saved: SnapshotSaved) -> Iterator[Outbox]:
@@ -116,6 +125,8 @@ class StateManager(Actor[Inbox, Outbox]):
                 reason=reason,
                 snapshot=saved.snapshot,
             )
+        written = {"snapshot": saved.snapshot, "digest": saved.digest, "size": str(saved.size)}
+        yield from self._answer_commands(saved.at, "done", result=written)
         self.covered = {}
         self.asked = ""
         self.failures = 0
@@ -128,9 +139,19 @@ class StateManager(Actor[Inbox, Outbox]):
         self.covered = {}
         self.asked = ""
         self.not_before = at + delay
+        yield from self._answer_commands(at, "failed", error)
         if self.failures & (self.failures - 1) == 0:  # a disk that stays full is told of less and less often
             text = f"snapshot failed {self.failures} times in a row, next try in {delay:g} s: {error}"
             yield LogRecord(at=at, level="error", where="state_manager", text=text)
+
+    def _answer_commands(
+        self, at: float, state: str, reason: str = "", result: dict[str, str] | None = None
+    ) -> Iterator[CommandReported]:
+        commands, self.commands_covered = self.commands_covered, []
+        for command in commands:
+            yield CommandReported(
+                at=at, command=command, verb="snapshot", state=state, reason=reason, result=result or {}
+            )
 
     def state(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in STATE}
@@ -144,9 +165,10 @@ class StateManager(Actor[Inbox, Outbox]):
         self.waiting, self.covered = self.covered | self.waiting, {}
         self.urgent = "label" if self.waiting else self.urgent
         self.asked, self.count, self.failures, self.not_before = "", 0, 0, 0.0
+        self.commands, self.commands_covered = [], []  # the rim has answered them
 
 
 STATE = (
     *("count", "asked", "reason", "asked_at", "urgent", "changed"),
-    *("failures", "not_before", "waiting", "covered"),
+    *("failures", "not_before", "waiting", "covered", "commands", "commands_covered"),
 )

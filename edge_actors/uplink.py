@@ -9,6 +9,7 @@ from broker.messages import (
     AdaptationDecided,
     CameraFaulted,
     CameraRecovered,
+    CommandReported,
     DeadLetter,
     DriftCleared,
     DriftContinued,
@@ -37,6 +38,7 @@ Leaving = (
     | AdaptationDecided
     | SnapshotTaken
     | LabelAcknowledged
+    | CommandReported
     | Predictions
     | Telemetry
     | LogRecord

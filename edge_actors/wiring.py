@@ -9,6 +9,8 @@ from broker.messages import (
     CameraDoubted,
     CameraFaulted,
     CameraRecovered,
+    CommandIssued,
+    CommandReported,
     DeadLetter,
     DriftCleared,
     DriftContinued,
@@ -63,6 +65,8 @@ DOORS: dict[type[Message], Door] = {
     Tick: Door(room=4, drop_oldest=True, tells_time=True),
     SnapshotSaved: Door(room=4),
     LabelAssigned: Door(room=64),  # refused when full: the bridge keeps the label and tries again
+    CommandReported: Door(room=64),  # what the rim itself has done; before what it leaves to actors
+    CommandIssued: Door(room=16),
     Vitals: Door(room=2, drop_oldest=True, tells_time=True),
     Frame: Door(room=1, drop_oldest=True, tells_time=True),  # the newest picture wins
     Embedded: Door(room=1, drop_oldest=True, tells_time=True),
@@ -92,6 +96,8 @@ ROUTES: dict[type[Message], tuple[str, ...]] = {
     LabelAssigned: ("quarantine",),
     LabelResolved: ("knn",),
     LabelApplied: ("state_manager",),
+    CommandIssued: ("state_manager", "quarantine"),
+    CommandReported: ("uplink",),
     SnapshotRequested: (),  # the runtime itself answers
     SnapshotSaved: ("state_manager",),
     SnapshotTaken: ("uplink",),
