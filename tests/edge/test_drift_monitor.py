@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from broker import codec
-from broker.messages import DriftCleared, DriftContinued, DriftDetected, Message, SampleQuarantined, Scored
+from broker.messages import (
+    CameraDoubted,
+    DriftCleared,
+    DriftContinued,
+    DriftDetected,
+    Message,
+    SampleQuarantined,
+    Scored,
+)
 from edge_actors.algorithms.cusum import SceneCusum
 from edge_actors.algorithms.detector import Observation
 from edge_actors.algorithms.recovery import Recovery, usual_shares
@@ -91,6 +99,22 @@ def test_speaks_once_when_frames_become_strange() -> None:
     assert 300 < detected.frames <= 330
     assert (detected.detector, detected.drift_type, detected.threshold) == ("scene-cusum", "residual", 1.0)
     assert 1 < detected.statistic == detected.severity < 2
+
+
+def test_what_a_doubted_camera_shows_is_scored_and_is_no_evidence() -> None:
+    stream = Stream(monitor())
+    stream.frames(100, 0.0)
+    before = stream.actor.state() | {"blind": True}
+    assert list(stream.actor.receive(CameraDoubted(reasons=("black",)))) == []
+    said = stream.frames(1000, 5.0)
+    assert kinds(said) == ["Scored"] * 1000
+    assert not any(scored.scene or scored.in_drift for scored in said)
+    assert stream.actor.state() == before
+    again = monitor()
+    again.restore(plain(before))
+    assert kinds(again.receive(neighbours(1, 5.0))) == ["Scored"]
+    assert list(stream.actor.receive(CameraDoubted())) == []
+    assert "DriftDetected" in kinds(stream.frames(100, 2.0))
 
 
 def test_frames_of_an_episode_say_so_from_the_one_that_began_it() -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from broker import codec, topics
 from broker.messages import (
     AdaptationDecided,
+    CameraDoubted,
     DriftCleared,
     DriftDetected,
     Float32Array,
@@ -107,6 +108,12 @@ def test_keeps_nothing_outside_a_drift_and_nothing_usual() -> None:
     actor = begun()
     assert feed(actor, scored(1, in_drift=False), scored(2, score=1.0)) == []
     assert len(actor.samples) == 0
+
+
+def test_keeps_nothing_while_the_camera_is_doubted() -> None:
+    actor = begun()
+    assert feed(actor, CameraDoubted(reasons=("black",)), scored(1), scored(2)) == []
+    assert kinds(feed(actor, CameraDoubted(), scored(3))) == ["SampleQuarantined"]
 
 
 def test_keeps_one_frame_a_scene_though_not_always_the_first() -> None:
