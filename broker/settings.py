@@ -28,9 +28,13 @@ from .errors import SettingsError
 S = TypeVar("S")
 
 
-def setting(default: Any, help: str, *, choices: Sequence[str] = (), secret: bool = False) -> Any:
-    """A dataclass field with what a person needs to know of it."""
-    return field(default=default, metadata={"help": help, "choices": tuple(choices), "secret": secret})
+def setting(default: Any, help: str, *, choices: Sequence[str] = (), secret: bool = False, remote: str = "") -> Any:
+    """A dataclass field with what a person needs to know of it.
+
+    `remote` says how it can be set from afar: not at all (empty), `live`, or with a `restart` of the device.
+    """
+    known = {"help": help, "choices": tuple(choices), "secret": secret, "remote": remote}
+    return field(default=default, metadata=known)
 
 
 def load(kind: type[S], argv: Sequence[str], *, prog: str, about: str, prefix: str) -> S:
@@ -111,6 +115,25 @@ def table(kind: type, prefix: str) -> str:
         default = "" if silent else f"`{_text(item.default)}`"
         rows.append(f"| `{_flag(item.name)}` | `{prefix}{item.name.upper()}` | {default} | {item.metadata['help']} |")
     return "\n".join(rows) + "\n"
+
+
+def from_afar(kind: type, name: str) -> str:
+    """`live` or `restart`: how a setting of `kind` is changed from afar. Raises SettingsError where it cannot be."""
+    known = {item.name: item.metadata["remote"] for item in _fields(kind)}
+    if name not in known:
+        raise SettingsError(f"there is no such setting{_did_you_mean(name, [n for n, how in known.items() if how])}")
+    if not known[name]:
+        raise SettingsError("it cannot be set from afar, only where the device is set up")
+    return str(known[name])
+
+
+def converted(kind: type, name: str, text: str) -> Any:
+    """The value of one setting of `kind` as text on the command line. Raises SettingsError."""
+    (item,) = (item for item in _fields(kind) if item.name == name)
+    value = _convert(typing.get_type_hints(kind)[name], text, "it")
+    if item.metadata["choices"] and value not in item.metadata["choices"]:
+        raise SettingsError(f"it cannot be {text!r}; it can be {', '.join(item.metadata['choices'])}")
+    return value
 
 
 def _fields(kind: type) -> Iterable[Field[Any]]:

@@ -67,6 +67,10 @@ class PictureError(EdgeError):
     """Bytes of which no picture can be made."""
 
 
+class CommandError(EdgeError):
+    """A command from afar cannot be carried out."""
+
+
 # ---- the runtime -----------------------------------------------------------------------------------------------
 
 

@@ -32,7 +32,10 @@ AT_ONCE = 50  # records read from the spool in one go
 
 
 class MqttBridge:
-    """`options` say where the broker is; will and client id are the bridge's own. `tick` gives the present time."""
+    """`options` say where the broker is; will and client id are the bridge's own. `tick` gives the present time.
+
+    `wanted` hears what people want of the device in mode managed, on the connection's thread, and must not wait.
+    """
 
     def __init__(
         self,
@@ -43,11 +46,13 @@ class MqttBridge:
         spool: Spool,
         doors: Doors,
         tick: Callable[[], Tick],
-        labels: bool = True,
+        mode: str = "validated",
+        wanted: Callable[[Message], object] = lambda _message: None,
         root: str = topics.ROOT,
         in_flight: InFlight | None = None,
     ) -> None:
         self.device, self.birth, self.root = topics.check_device(device), birth, root
+        self.mode, self.wanted = mode, wanted
         self.spool, self.doors, self.tick = spool, doors, tick
         self.in_flight = InFlight() if in_flight is None else in_flight
         self.counts: Counter[str] = Counter()
@@ -60,7 +65,7 @@ class MqttBridge:
             on_subscribed=self._on_subscribed,
         )
         self._state_topic = f"{root}/{topics.INGEST_STATE}"
-        down = topics.filters("down", None if labels else False, device, root)
+        down = topics.filters("down", device=device, root=root, mode=mode)
         self.connection.subscribe([(name, 1) for name in (*down, self._state_topic)])
         self._changed = threading.Condition()  # guards what follows; notified when there is something to do
         self._answers: deque[Stored] = deque(maxlen=KEPT_ANSWERS)
@@ -68,6 +73,8 @@ class MqttBridge:
         self._ingest: IngestState | None = None
         self._worker = ""  # whom the records in flight were sent to
         self._announce = self._woken = self._stopping = False
+        self._reported: dict[type[Message], Message] = {}  # what is retained beside status and birth
+        self._unsaid: set[type[Message]] = set()  # of these, what the present link has not been told
         self._up_since: float | None = None
         self._refusals: set[str] = set()
         self._device_faults: tuple[str, ...] = ()
@@ -85,6 +92,7 @@ class MqttBridge:
             self._stopping = True
         self.wake()
         self._thread.join(timeout_s / 2)
+        self._say_reports()
         self._publish_own(Status(state="stopped", session=self.connection.state.session, reason=reason))
         self.connection.stop(timeout_s / 2)
 
@@ -104,6 +112,20 @@ class MqttBridge:
         with self._changed:
             self._woken = True
             self._changed.notify_all()
+
+    def report(self, message: Message) -> None:
+        """What the retained topic of this kind has to say from now on."""
+        with self._changed:
+            self._reported[type(message)] = message
+            self._unsaid.add(type(message))
+        self.wake()
+
+    def announce(self, birth: Birth | None = None) -> None:
+        """Says anew who the device is and how it is."""
+        with self._changed:
+            self.birth = birth or self.birth
+            self._announce = True
+        self.wake()
 
     def tell_faults(self, faults: Iterable[str]) -> None:
         """What the retained status has to say; it is published anew when that changes."""
@@ -141,6 +163,7 @@ class MqttBridge:
     def _on_up(self, _session: int, _present: bool) -> None:
         with self._changed:
             self._announce = True
+            self._unsaid = set(self._reported)
             self._up_since = time.monotonic()
         self.wake()
 
@@ -182,14 +205,17 @@ class MqttBridge:
         self.wake()
 
     def _came_down(self, address: topics.Address, message: Message) -> None:
+        if not topics.taken_in(address.topic, self.mode):
+            return  # an earlier session of this device was in another mode, and the broker remembers
+        address.check(message)
         with self._changed:
             if isinstance(message, Stored):
                 self._answers.append(message)
                 self._refusals.discard("publish_refused")
             elif isinstance(message, LabelAssigned):
-                if address.sample != message.sample:
-                    raise TopicError(f"the label is for {message.sample!r}, its topic for {address.sample!r}")
                 self._keep(message)
+            else:
+                self.wanted(message)
         self.wake()
 
     def _keep(self, label: LabelAssigned) -> None:
@@ -209,10 +235,12 @@ class MqttBridge:
                 if self._stopping:
                     return
                 announce, self._announce = self._announce, False
+                birth = self.birth
             if announce:
                 self.in_flight.forget()
                 self._say_online()
-                self._publish_own(replace(self.birth, session=self.connection.state.session))
+                self._publish_own(replace(birth, session=self.connection.state.session))
+            self._say_reports()
             self._take_answers()
             self._deliver_labels()
             self._send()
@@ -297,12 +325,24 @@ class MqttBridge:
             faults = self._device_faults
         self._publish_own(Status(state="online", session=self.connection.state.session, faults=faults))
 
-    def _publish_own(self, message: Message) -> None:
+    def _say_reports(self) -> None:
+        with self._changed:
+            unsaid = {kind: self._reported[kind] for kind in self._unsaid}
+        for kind, message in unsaid.items():
+            if self._publish_own(message):
+                with self._changed:
+                    if self._reported[kind] is message:
+                        self._unsaid.discard(kind)
+
+    def _publish_own(self, message: Message) -> bool:
+        """Publishes what is retained; False when there is no link."""
         path = topics.path_of(message)
         data = codec.encode(message, self._header())
-        if self.connection.publish(f"{self.root}/{self.device}/{path}", data, retain=True) is not None:
-            with self._changed:
-                self.counts[f"uplink_{path}_bytes"] += len(data)
+        if self.connection.publish(f"{self.root}/{self.device}/{path}", data, retain=True) is None:
+            return False
+        with self._changed:
+            self.counts[f"uplink_{path.partition('/')[0]}_bytes"] += len(data)
+        return True
 
     def _will(self, session: int) -> Will:
         status = Status(state="offline", session=session, reason="the link broke", faults=self._device_faults)

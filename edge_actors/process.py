@@ -7,11 +7,12 @@ import logging
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
 from broker import __version__
+from broker.errors import TinymlError
 from broker.journal import Journal
 from broker.messages import Birth
 from broker.mqtt import Options
@@ -21,13 +22,15 @@ from . import pictures, wiring
 from .bundle import Bundle
 from .camera import Camera, Shape
 from .clock import MessageClock, Ticker, clock_quality
-from .errors import RestoreError
+from .errors import RestoreError, StateDirectoryError
 from .in_flight import InFlight
 from .mqtt_bridge import MqttBridge
 from .ports.camera import Source, open_source
+from .ports.outbox import Outbox
 from .ports.snapshots import SnapshotStore
 from .ports.spool import Spool
 from .ports.state_directory import StateDirectory
+from .remote.managed import Managed, gives_up
 from .runtime.device import Device, Identity
 from .runtime.door import Doors
 from .runtime.recording import Outputs, Recording
@@ -52,27 +55,42 @@ class Nowhere:
         self.next_seq = seq + 1
 
 
+def start(setup: EdgeSettings) -> EdgeProcess:
+    """A device as people want it, or as it was set up where it cannot start like that. Raises TinymlError."""
+    try:
+        return EdgeProcess(setup)
+    except StateDirectoryError:
+        raise
+    except TinymlError as error:
+        if not gives_up(setup, str(error)):
+            raise
+        log.error("the device does not start with the settings that are wanted: %s", error)
+        return EdgeProcess(setup)
+
+
 class EdgeProcess:
     """Everything a device is made of. Raises TinymlError when it cannot be put together."""
 
-    def __init__(self, settings: EdgeSettings) -> None:
-        self.settings = settings
+    def __init__(self, setup: EdgeSettings) -> None:
         self.reason = ""  # why it stops
+        self.again = False  # whether it wants to be made anew then
         self.crash: BaseException | None = None  # what a thread failed with
         self.left = 0  # records that waited in the spool at the end
         self._stop_wanted, self._camera_stops = threading.Event(), threading.Event()
         self._faults: set[str] = set()
-        self.bundle = Bundle.load(settings.bundle, settings.threads)
-        source = open_source(settings.camera, settings.fps, self._camera_stops)
         with ExitStack() as undo:
-            self.state = StateDirectory(settings.directory())
+            self.state = StateDirectory(setup.directory())
             undo.callback(self.state.release)
+            self.managed = Managed(self, setup) if setup.mode == "managed" else None
+            self.settings = settings = setup if self.managed is None else self.managed.config.settings
+            self.bundle = Bundle.load(settings.bundle, settings.threads)
+            source = open_source(settings.camera, settings.fps, self._camera_stops)
             self.spool = Spool(self.state.path, settings.spool_mb << 20)
             undo.callback(self.spool.close)
             self.doors = Doors(wiring.DOORS)
             self.snapshots = SnapshotStore(self.state.path / "snapshots", self.doors.post)
             undo.callback(self.snapshots.close)
-            self.outputs = Outputs(Nowhere(self.spool.boot) if settings.mode == "autonomous" else self.spool)
+            self.outputs = Outputs(self._outbox())
             self.actors = wiring.build(settings, self.bundle, self.outputs)
             self.recording = self._recording()
             self.device = self._device()
@@ -107,6 +125,11 @@ class EdgeProcess:
         self.reason = self.reason or reason
         self._stop_wanted.set()
 
+    def restart(self, reason: str) -> None:
+        """Makes `run` end, and whoever runs the device make it anew."""
+        self.again = True
+        self.stop(reason)
+
     @property
     def episode(self) -> str:
         """The id of the drift episode that is going on; empty outside."""
@@ -130,6 +153,8 @@ class EdgeProcess:
         self._loop.start()
         if self.bridge is not None:
             self.bridge.start()
+        if self.managed is not None:
+            self.managed.start()
         self.probe.start()
         self.camera.start()
         gc.collect()
@@ -137,7 +162,9 @@ class EdgeProcess:
         notify("READY=1")
 
     def _stop(self) -> None:
-        notify("STOPPING=1")
+        notify("WATCHDOG=1" if self.again else "STOPPING=1")
+        if self.managed is not None:
+            self.managed.stop()
         if self.crash is not None:
             self.doors.close()  # nobody takes anything any more
         self.camera.stop()
@@ -168,6 +195,11 @@ class EdgeProcess:
         if directory is None:
             return None
         return Recording(Journal(directory, self.settings.journal_mb << 20), self.outputs)
+
+    def _outbox(self) -> Outbox:
+        if self.settings.mode == "autonomous":
+            return Nowhere(self.spool.boot)
+        return self.spool if self.managed is None else self.managed.overhears(self.spool)
 
     def _device(self) -> Device:
         settings = self.settings
@@ -224,16 +256,18 @@ class EdgeProcess:
                 backoff_cap_s=settings.reconnect_s,
             ),
             device=settings.device,
-            birth=self._birth(),
+            birth=self.birth(),
             spool=self.spool,
             doors=self.doors,
             tick=self.ticker.tick,
-            labels=settings.mode != "monitor",
+            mode=settings.mode,
+            wanted=self.managed.desk.take if self.managed else _nobody,
             root=settings.root,
             in_flight=InFlight(settings.in_flight, settings.in_flight_kb << 10, settings.confirm_timeout_s),
         )
 
-    def _birth(self) -> Birth:
+    def birth(self) -> Birth:
+        """Who this device is."""
         settings = self.settings
         monitor: Any = self.device.actor("drift_monitor")
         return Birth(
@@ -245,6 +279,7 @@ class EdgeProcess:
             actors=tuple(self.actors),
             detectors=tuple(one.name for one in monitor.detectors),
             bundle=self.bundle.digest,
+            config=self.managed.config.revision if self.managed else 0,
             mode=settings.mode,
             privacy=settings.privacy,
             report_s=settings.report_s,
@@ -280,5 +315,5 @@ class Watchdog:
                 notify("WATCHDOG=1")
 
 
-def _nobody(_faults: Iterable[str]) -> None:
+def _nobody(_news: object) -> None:
     """Without a link nobody is told."""

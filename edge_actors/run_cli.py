@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 
 from broker.settings import load
 
-from .process import EdgeProcess
+from .process import start
 from .settings import PREFIX, EdgeSettings
 from .status import StatusLine
 
@@ -30,9 +31,19 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run_device(settings: EdgeSettings) -> int:
-    """Runs a device until it is told to stop. Raises TinymlError."""
+    """Runs a device until it is told to stop, and anew where it wants that. Raises TinymlError."""
     signals = _Signals()
-    process = EdgeProcess(settings)
+    again = True
+    while again and not signals.got:
+        again = _run_once(settings, signals)
+        gc.unfreeze()  # what the device held is to be freed
+        gc.collect()
+    return 0
+
+
+def _run_once(settings: EdgeSettings, signals: _Signals) -> bool:
+    """Whether the device wants to be run again."""
+    process = start(settings)
     for warning in process.bundle.warnings:
         print(f"note: {warning}", file=sys.stderr)
     link = "no link" if settings.mode == "autonomous" else str(settings.address())
@@ -52,11 +63,11 @@ def run_device(settings: EdgeSettings) -> int:
 
     process.run(watch)
     print(
-        f"{settings.device} stopped ({process.reason}): {process.camera.frames} frames, "
-        f"{process.left} records wait for the server",
+        f"{settings.device} {'restarts' if process.again else 'stopped'} ({process.reason}): "
+        f"{process.camera.frames} frames, {process.left} records wait for the server",
         flush=True,
     )
-    return 0
+    return process.again
 
 
 class _Signals:

@@ -13,7 +13,6 @@ from broker.errors import SettingsError
 from broker.settings import setting
 
 PREFIX = "TINYML_EDGE_"
-MODES = ("autonomous", "monitor", "validated")
 PRIVACY = ("features", "thumbnail", "picture")
 
 
@@ -28,7 +27,7 @@ class EdgeSettings:
         "where pictures come from: a folder, a video file or URL (needs ffmpeg), or - for a CBOR sequence of encoded"
         " pictures or Frame messages on standard input",
     )
-    fps: float = setting(5.0, "pictures a second from a folder or a video; 0: as fast as they come")
+    fps: float = setting(5.0, "pictures a second from a folder or a video; 0: as fast as they come", remote="restart")
     pace: str = setting(
         "auto",
         "newest: what the device is too slow for is dropped; source: the camera waits, nothing is dropped;"
@@ -38,13 +37,16 @@ class EdgeSettings:
     once: bool = setting(False, "play the source once, then stop; else folders and videos begin anew")
 
     camera_frozen_s: float = setting(
-        10.0, "a camera whose picture has not changed for so long (and 30 pictures) is frozen; 0: never"
+        10.0,
+        "a camera whose picture has not changed for so long (and 30 pictures) is frozen; 0: never",
+        remote="restart",
     )
 
     mode: str = setting(
         "validated",
-        "autonomous: no link; monitor: reports, takes nothing; validated: also takes labels",
-        choices=MODES,
+        "autonomous: no link; monitor: reports, takes nothing; validated: also takes labels; managed: also takes"
+        " settings, commands and models",
+        choices=topics.MODES,
     )
     broker: str = setting("mqtt://127.0.0.1:1883", "URL of the MQTT broker; mqtts:// for TLS")
     username: str = setting("", "user name for the broker; the name of the device where only a password is given")
@@ -57,52 +59,68 @@ class EdgeSettings:
     protocol: str = setting("auto", "version of MQTT; auto: 5, else 3.1.1", choices=("auto", "5", "3.1.1"))
     root: str = setting(topics.ROOT, "first level of all topics")
     reconnect_s: float = setting(
-        60.0, "longest pause between two attempts to reach the broker; short ones make a fleet come back all at once"
+        60.0,
+        "longest pause between two attempts to reach the broker; short ones make a fleet come back all at once",
+        remote="restart",
     )
-    confirm_timeout_s: float = setting(10.0, "send again what the server has not confirmed for so long")
-    in_flight: int = setting(200, "records on their way to the server at most")
-    in_flight_kb: int = setting(1024, "bytes on their way to the server at most, in KB")
-    drain_s: float = setting(2.0, "on a clean stop, wait so long for the server to confirm what is left")
+    confirm_timeout_s: float = setting(
+        10.0, "send again what the server has not confirmed for so long", remote="restart"
+    )
+    in_flight: int = setting(200, "records on their way to the server at most", remote="restart")
+    in_flight_kb: int = setting(1024, "bytes on their way to the server at most, in KB", remote="restart")
+    drain_s: float = setting(
+        2.0, "on a clean stop, wait so long for the server to confirm what is left", remote="restart"
+    )
 
     state_dir: Path | None = setting(
         None, "where spool and snapshots are; default $STATE_DIRECTORY, else ~/.local/state/tinyml/<device>"
     )
-    spool_mb: int = setting(64, "room on the disk for records that wait for the server, in MB")
+    spool_mb: int = setting(64, "room on the disk for records that wait for the server, in MB", remote="restart")
     journal: str = setting(
         "off", "record what is let in, for `tinyml replay`: off, auto (in the state directory), a folder"
     )
     journal_mb: int = setting(16, "room on the disk for that, in MB; the oldest gives way")
-    snapshot_interval_s: float = setting(300.0, "save within so long what a drift changed; labels are saved at once")
-    snapshot_quiet_s: float = setting(3600.0, "save at least so often")
+    snapshot_interval_s: float = setting(
+        300.0, "save within so long what a drift changed; labels are saved at once", remote="restart"
+    )
+    snapshot_quiet_s: float = setting(3600.0, "save at least so often", remote="restart")
 
     privacy: str = setting(
         "thumbnail",
         "what of a quarantined sample leaves the device: only features, a thumbnail, or the whole picture",
         choices=PRIVACY,
+        remote="restart",
     )
     predictions: str = setting(
-        "summary", "report predictions summed up, or each of them as well", choices=("summary", "each")
+        "summary",
+        "report predictions summed up, or each of them as well",
+        choices=("summary", "each"),
+        remote="restart",
     )
-    report_s: float = setting(60.0, "how often telemetry and predictions are reported, in seconds")
-    reading_s: float = setting(5.0, "how often the device measures itself, in seconds")
+    report_s: float = setting(60.0, "how often telemetry and predictions are reported, in seconds", remote="restart")
+    reading_s: float = setting(5.0, "how often the device measures itself, in seconds", remote="live")
 
     false_alarm_scenes: int = setting(
-        200_000, "wanted mean number of scenes between two false drift alarms; more means later alarms"
+        200_000,
+        "wanted mean number of scenes between two false drift alarms; more means later alarms",
+        remote="restart",
     )
     commissioning_frames: int = setting(
         500, "frames after the first start in which the device learns what is usual here"
     )
-    quarantine_size: int = setting(200, "samples kept aside at most")
+    quarantine_size: int = setting(200, "samples kept aside at most", remote="restart")
     seed: int = setting(0, "seed of all chance in the device")
-    threads: int = setting(1, "threads of the interpreter")
+    threads: int = setting(1, "threads of the interpreter", remote="restart")
 
     clock: str = setting(
         "auto",
         "whether the wall clock can be trusted; auto: ask the kernel and systemd",
         choices=("auto", "synced", "unsynced"),
     )
-    location: str = setting("", "where the device is, as people say it")
-    log_level: str = setting("warning", "what goes to standard error", choices=("debug", "info", "warning", "error"))
+    location: str = setting("", "where the device is, as people say it", remote="live")
+    log_level: str = setting(
+        "warning", "what goes to standard error", choices=("debug", "info", "warning", "error"), remote="live"
+    )
     status: str = setting(
         "auto",
         "print a line on how it goes: text every 5 s, json every second; auto: text where there is a terminal",
@@ -136,11 +154,7 @@ class EdgeSettings:
 
     def directory(self) -> Path:
         """The state directory."""
-        if self.state_dir is not None:
-            return self.state_dir
-        if given := os.environ.get("STATE_DIRECTORY"):  # systemd's
-            return Path(given.split(":")[0])
-        return Path.home() / ".local" / "state" / "tinyml" / self.device
+        return state_directory(self.state_dir, self.device)
 
     def journal_directory(self) -> Path | None:
         """Where to record what is let in; None where not."""
@@ -170,6 +184,15 @@ class EdgeSettings:
             return cls(**values)
         except (ValueError, TypeError, AttributeError) as error:
             raise SettingsError(f"the settings of the recording cannot be read: {error}") from None
+
+
+def state_directory(given: Path | None, device: str) -> Path:
+    """Where a device of this name keeps its state, unless another place is given."""
+    if given is not None:
+        return given
+    if systemd := os.environ.get("STATE_DIRECTORY"):
+        return Path(systemd.split(":")[0])
+    return Path.home() / ".local" / "state" / "tinyml" / device
 
 
 AT_LEAST_ONE = (

@@ -38,7 +38,7 @@ class VitalsProbe:
         self.doors, self.clock, self.gauges, self.faults = doors, clock, gauges, faults
         self.tell, self.interval_s = tell, interval_s
         self.latest = Vitals()
-        self._stopping = threading.Event()
+        self._stopping, self._changed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="vitals", daemon=True)
 
     def start(self) -> None:
@@ -47,9 +47,15 @@ class VitalsProbe:
     def stop(self, timeout_s: float = 2.0) -> None:
         """Ends after a last reading."""
         self._stopping.set()
+        self._changed.set()
         self._thread.join(timeout_s)
         self.read()
         self.doors.wait_until_taken(Vitals, timeout_s)
+
+    def every(self, interval_s: float) -> None:
+        """How often to read from now on; for any thread."""
+        self.interval_s = interval_s
+        self._changed.set()
 
     def read(self) -> None:
         """Takes a reading, leaves it at the door, and tells its faults."""
@@ -63,8 +69,11 @@ class VitalsProbe:
         self.tell(faults)
 
     def _run(self) -> None:
-        while not self._stopping.wait(self.interval_s):
-            self.read()
+        while not self._stopping.is_set():
+            if not self._changed.wait(self.interval_s):
+                self.read()
+            elif not self._stopping.is_set():
+                self._changed.clear()
 
 
 class Machine:

@@ -281,7 +281,7 @@ def test_ignores_labels_under_a_wrong_topic_empty_ones_and_what_is_no_label(scen
 
 
 def test_a_monitored_device_reports_and_takes_no_labels(scene: Scene) -> None:
-    scene.bridge(labels=False)
+    scene.bridge(mode="monitor")
     scene.put(DriftDetected())
     scene.server.label(LabelAssigned(sample="s-1", revision=1))
     scene.server.listen()

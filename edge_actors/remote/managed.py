@@ -1,0 +1,114 @@
+"""A device that people manage from afar: what it does with settings and commands, put together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from broker.messages import CommandIssued, CommandReported, ConfigDesired, Tick
+
+from ..errors import CommandError
+from ..ports.kept import Kept
+from ..ports.outbox import Outbox
+from ..settings import EdgeSettings
+from .commands import Commands, Verbs
+from .config import RemoteConfig
+from .desk import Desk, Overheard
+from .diagnostics import LastLines, diagnostics
+
+if TYPE_CHECKING:
+    from ..mqtt_bridge import MqttBridge
+    from ..process import EdgeProcess
+
+log = logging.getLogger(__name__)
+
+CONFIG, COMMANDS = "config.json", "commands.json"  # in the state directory
+PATIENCE_S = 5.0  # with the loop, when it is to take a report
+
+
+def gives_up(setup: EdgeSettings, reason: str) -> bool:
+    """Notes why a device does not start; True when it may as it was set up, without what is wanted of it."""
+    if setup.mode != "managed":
+        return False
+    return RemoteConfig(Kept(setup.directory() / CONFIG), setup).refuse(reason)
+
+
+class Managed:
+    """What mode managed adds to a process, which it asks for its parts when it needs them."""
+
+    def __init__(self, process: EdgeProcess, setup: EdgeSettings) -> None:
+        self.process = process
+        self.config = RemoteConfig(Kept(process.state.path / CONFIG), setup)
+        self.commands = Commands(
+            Kept(process.state.path / COMMANDS),
+            Verbs(
+                process.restart,
+                {
+                    "snapshot": self._to_the_actors,
+                    "send-sample": self._to_the_actors,
+                    "diagnostics": lambda _command: diagnostics(process, self._lines),
+                    "rebirth": self._rebirth,
+                },
+            ),
+            report=self._report,
+            tick=self._tick,
+        )
+        self.desk = Desk(self.commands, self._configure)
+        self._lines = LastLines()
+        self.live: dict[str, Callable[[EdgeSettings], object]] = {
+            "reading_s": lambda settings: self.process.probe.every(settings.reading_s),
+            "location": lambda settings: None,  # the birth, which follows every change, tells it
+            "log_level": lambda settings: logging.getLogger().setLevel(settings.log_level.upper()),
+        }
+
+    def overhears(self, outbox: Outbox) -> Outbox:
+        """The same outbox; what actors report of commands is heard on the way."""
+        return Overheard(outbox, self.desk.heard)
+
+    def start(self) -> None:
+        logging.getLogger().addHandler(self._lines)
+        self.live["log_level"](self.config.settings)
+        self._bridge().report(self.config.reported)
+        self.desk.start()
+
+    def stop(self) -> None:
+        self.desk.stop()
+        logging.getLogger().removeHandler(self._lines)
+
+    # ---- on the desk's thread ----------------------------------------------------------------------------------
+
+    def _configure(self, desired: ConfigDesired) -> None:
+        before = self.config.settings
+        changed = self.config.take(desired)
+        if changed is not None:
+            settings, waiting = changed
+            self.process.settings = settings
+            for name, apply in self.live.items():
+                if getattr(settings, name) != getattr(before, name):
+                    apply(settings)
+            self._bridge().announce(self.process.birth())
+            if waiting:
+                self.process.restart(f"new settings: {', '.join(sorted(waiting))}")
+        self._bridge().report(self.config.reported)
+
+    def _to_the_actors(self, command: CommandIssued) -> None:
+        if not self.process.doors.post(command):
+            raise CommandError("too many commands are waiting")
+
+    def _rebirth(self, _command: CommandIssued) -> dict[str, str]:
+        self._bridge().announce()
+        return {}
+
+    def _report(self, report: CommandReported) -> None:
+        doors = self.process.doors
+        while not doors.post(report):
+            if doors.closed or not doors.wait_until_taken(CommandReported, PATIENCE_S):
+                log.error("what became of the command %s is not reported: the loop takes nothing", report.command)
+                return
+
+    def _tick(self) -> Tick:
+        return self.process.ticker.tick()
+
+    def _bridge(self) -> MqttBridge:
+        return cast("MqttBridge", self.process.bridge)  # there is one in this mode
