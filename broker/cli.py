@@ -15,7 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "the whole loop on this machine: three devices, a broker, a database, a validator",
     ),
     "bundle": ("edge_actors.bundle_cli", "build, show or verify the bundle that a device runs"),
-    "edge": ("edge_actors.cli", "run a device"),
+    "edge": ("edge_actors.cli", "run a device, look at its snapshots, export what waits on it"),
     "replay": ("edge_actors.replay_cli", "play a device's journal again and compare what it says"),
     "graph": ("edge_actors.graph_cli", "draw the device's wiring as Mermaid"),
     "broker": ("broker.embedded", "run the embedded MQTT broker"),

@@ -79,7 +79,8 @@ def _item(data: bytes) -> tuple[str, dict[str, Any], list[str]]:
     """Kind, parts for JSON, and lines of one item. Raises DecodeError."""
     tree = codec.unpack(data)
     if isinstance(tree, list) and len(tree) == 2 and str(tree[0]).startswith("_") and isinstance(tree[1], dict):
-        return tree[0], {"fields": plain(tree[1])}, [f"{tree[0]} (of the journal)", *describe_fields(tree[1])]
+        of = "an export" if tree[0] == "_export" else "the journal"
+        return tree[0], {"fields": plain(tree[1])}, [f"{tree[0]} (of {of})", *describe_fields(tree[1])]
     header = None
     if isinstance(tree, list) and len(tree) == 3:
         header, message = codec.decode_record(data)

@@ -1,5 +1,7 @@
 """Errors of the contract. Every error a person may see derives from `TinymlError` and reads as one sentence."""
 
+from pathlib import Path
+
 
 class TinymlError(Exception):
     """Something a person can act on; the command line prints it as one sentence and exits with status 2."""
@@ -39,6 +41,14 @@ class SettingsError(TinymlError):
 
 class JournalError(TinymlError):
     """A journal cannot be read or written."""
+
+
+class ExportFileError(TinymlError):
+    """A file is not the whole export of a device's records, or cannot be written as one."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
 
 
 class ListenError(TinymlError):

@@ -141,6 +141,18 @@ class SnapshotTooNewError(EdgeError):
         self.path, self.found, self.known = path, found, known
 
 
+class RollbackError(EdgeError):
+    """The device cannot go back to this snapshot."""
+
+    def __init__(self, snapshot: str, reason: str) -> None:
+        super().__init__(f"the device cannot go back to {snapshot}: {reason}")
+        self.snapshot, self.reason = snapshot, reason
+
+
+class ExportError(EdgeError):
+    """What waits in the spool cannot be exported."""
+
+
 class ReplayError(EdgeError):
     """A journal cannot be played with what is at hand."""
 

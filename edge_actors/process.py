@@ -27,6 +27,7 @@ from .in_flight import InFlight
 from .mqtt_bridge import MqttBridge
 from .ports.camera import Source, open_source
 from .ports.outbox import Outbox
+from .ports.kept_snapshots import ROLLBACK
 from .ports.snapshots import SnapshotStore
 from .ports.spool import Spool
 from .ports.state_directory import StateDirectory
@@ -227,6 +228,8 @@ class EdgeProcess:
             self._faults.add("snapshot_refused")
             self.device = self._device()  # some actors may have gone back, others not
             self.device.resume(at=snapshot.at, applied=snapshot.applied, states={})
+        if snapshot.reason.startswith(ROLLBACK):
+            self._faults.add("rolled_back")  # for this boot: what the server counts as applied may be gone
         return snapshot.at
 
     def _camera(self, source: Source) -> Camera:

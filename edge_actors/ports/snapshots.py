@@ -40,6 +40,7 @@ class Snapshot:
     boot: str = ""
     bundle: str = ""  # digest of the bundle that the state belongs to
     applied: int = 0  # messages let in until then, over all boots
+    reason: str = ""  # why it was taken
     states: dict[str, Any] = field(default_factory=dict)  # by actor
 
 
@@ -58,6 +59,7 @@ class SnapshotStore:
         self._pending: Snapshot | None = None
         self._closing = False
         self._faults: set[str] = set()
+        self.written_bytes = 0  # by this process
         try:
             directory.mkdir(parents=True, exist_ok=True)
             _remove(directory.glob(f"*{PART}"))
@@ -133,25 +135,39 @@ class SnapshotStore:
 
     def _put(self, data: bytes) -> None:
         self._number += 1
-        path = self._directory / f"{self._number:08d}{SUFFIX}"
-        part = path.with_suffix(PART)
-        try:
-            with part.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.rename(path)
-            _sync(self._directory)
-        except OSError:
-            with suppress(OSError):  # the first error is the one to tell
-                part.unlink(missing_ok=True)
-            raise
+        put(data, place(self._directory, self._number))
+        self.written_bytes += len(data)
         _remove(self._files(SUFFIX)[: -self._keep])
         _remove(self._files(DAMAGED)[: -self._keep])
 
     def _files(self, *suffixes: str) -> list[Path]:
-        """The files of these kinds, oldest first."""
-        return sorted(p for p in self._directory.iterdir() if p.suffix in suffixes and p.stem.isdecimal())
+        return files(self._directory, *suffixes)
+
+
+def files(directory: Path, *suffixes: str) -> list[Path]:
+    """The files of these kinds, oldest first."""
+    return sorted(path for path in directory.iterdir() if path.suffix in suffixes and path.stem.isdecimal())
+
+
+def place(directory: Path, number: int) -> Path:
+    """Where the snapshot of a number lies; the highest number is the newest."""
+    return directory / f"{number:08d}{SUFFIX}"
+
+
+def put(data: bytes, path: Path) -> None:
+    """Writes the bytes beside, syncs and renames them: afterwards they are on the disk. Raises OSError."""
+    part = path.with_suffix(PART)
+    try:
+        with part.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+        _sync(path.parent)
+    except OSError:
+        with suppress(OSError):  # the first error is the one to tell
+            part.unlink(missing_ok=True)
+        raise
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

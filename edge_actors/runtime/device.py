@@ -166,6 +166,7 @@ class Device:
             boot=self.identity.boot,
             bundle=self.identity.bundle,
             applied=self.applied,
+            reason=request.reason,
             states=states,
         )
         self._snapshots.save(snapshot)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -182,7 +183,7 @@ def test_what_the_server_stored_leaves_the_device_before_it_stops(
 
 
 def test_a_label_comes_down_is_applied_saved_and_acknowledged(
-    kit: Kit, tmp_path: Path, broker: BrokerProcess
+    kit: Kit, tmp_path: Path, broker: BrokerProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server = Server(broker, "labelled")
     server.listen()
@@ -201,6 +202,29 @@ def test_a_label_comes_down_is_applied_saved_and_acknowledged(
     assert (answer.sample, answer.revision, answer.outcome, answer.reason) == ("s-1", 3, "applied", "")
     assert answer.snapshot
     server.connection.stop()
+    assert cli.main(["edge", "snapshots", "--state-dir", str(tmp_path), "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    newest = listed[-1]
+    assert (newest["labels"], newest["from_people"], newest["reason"]) == (1, 1, "stop")
+    assert newest["frames"] > 0
+    assert newest["wall_us"] > 0
+    assert "label" in {one["reason"] for one in listed}
+
+
+def test_a_device_goes_on_from_the_snapshot_that_a_person_went_back_to_and_says_so(
+    kit: Kit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (run(settings(kit, tmp_path)) for _ in range(2))
+    assert second.device.applied > first.device.applied
+    assert cli.main(["edge", "rollback", "--state-dir", str(tmp_path), "1", "--yes"]) == 0
+    assert "seconds of operation" in capsys.readouterr().out
+    back = EdgeProcess(settings(kit, tmp_path))
+    monitor: Any = back.device.actor("drift_monitor")
+    assert monitor.frames == SHOWN
+    assert back.clock.now() >= second.device.now
+    assert "rolled_back" in back.faults()
+    back.run()
+    assert "rolled_back" not in run(settings(kit, tmp_path)).faults()
 
 
 def test_pictures_come_through_standard_input_and_none_is_dropped(kit: Kit, tmp_path: Path) -> None:
