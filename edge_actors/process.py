@@ -26,8 +26,8 @@ from .errors import RestoreError, StateDirectoryError
 from .in_flight import InFlight
 from .mqtt_bridge import MqttBridge
 from .ports.camera import Source, open_source
-from .ports.outbox import Outbox
 from .ports.kept_snapshots import ROLLBACK
+from .ports.outbox import Outbox
 from .ports.snapshots import SnapshotStore
 from .ports.spool import Spool
 from .ports.state_directory import StateDirectory

@@ -195,15 +195,6 @@ def state_directory(given: Path | None, device: str) -> Path:
     return Path.home() / ".local" / "state" / "tinyml" / device
 
 
-def state_directory(given: Path | None, device: str) -> Path:
-    """Where a device of this name keeps its state, unless another place is given."""
-    if given is not None:
-        return given
-    if systemd := os.environ.get("STATE_DIRECTORY"):
-        return Path(systemd.split(":")[0])
-    return Path.home() / ".local" / "state" / "tinyml" / device
-
-
 AT_LEAST_ONE = (
     "in_flight",
     "in_flight_kb",
