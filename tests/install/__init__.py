@@ -1,0 +1,1 @@
+"""install.sh, read by a person and run on Debian."""
