@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "bundle": ("edge_actors.bundle_cli", "build, show or verify the bundle that a device runs"),
     "edge": ("edge_actors.cli", "run a device, look at its snapshots, export what waits on it"),
+    "send": ("broker.send", "settings, commands and models for a device that is managed"),
     "replay": ("edge_actors.replay_cli", "play a device's journal again and compare what it says"),
     "graph": ("edge_actors.graph_cli", "draw the device's wiring as Mermaid"),
     "broker": ("broker.embedded", "run the embedded MQTT broker"),

@@ -67,6 +67,10 @@ class MissingExtraError(TinymlError):
         self.extra = extra
 
 
+class SendError(TinymlError):
+    """What people want of a device cannot be sent to it."""
+
+
 class RefusedError(TinymlError):
     """The broker answered and refused; trying again without a change will not help."""
 
