@@ -11,6 +11,7 @@ from typing import Any
 
 from . import pictures
 from .algorithms.calibration import measure
+from .algorithms.votes import CONFIDENCES, DISTANCES
 from .bundle import Bundle
 from .bundle.build import BuildOptions, Labelled, build_bundle, build_features_bundle
 from .bundle.bundle import memory_of
@@ -18,6 +19,8 @@ from .bundle.features import read_table
 from .bundle.folder import PARTS, Listed, listed
 from .errors import BundleBuildError, BundleError, PictureError
 from .ports.interpreter import Interpreter
+
+MOST_ROOM = 50_000
 
 BUILD = f"""Makes a bundle, the one file a device runs, of labelled pictures and a feature extractor, or of features.
 
@@ -81,15 +84,34 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--augment", type=int, default=usual.augment, metavar="N", help="further jittered views a picture; default 1"
     )
+    parser.add_argument(
+        "--distance", choices=DISTANCES, default=usual.distance, help=f"between samples; default {usual.distance}"
+    )
+    parser.add_argument(
+        "--confidence",
+        choices=CONFIDENCES,
+        default=usual.confidence,
+        help="share of the votes (default, steadier for drift detection), or of votes weighed by their distance",
+    )
+    parser.add_argument(
+        "--room", type=int, default=usual.room, metavar="N", help=f"samples a device may add; default {usual.room}"
+    )
+    parser.add_argument(
+        "--quota", type=int, default=usual.quota, metavar="N", help="of one class at most; default 0: any"
+    )
+    parser.add_argument(
+        "--condense", action="store_true", help="a full memory first lets go of guesses that it can do without"
+    )
     parser.set_defaults(run=_build)
 
 
 def _build(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.k <= 100 or arguments.augment < 0 or arguments.seed < 0:
         raise BundleBuildError("--k has to be 1 to 100, --augment and --seed 0 or more")
-    options = BuildOptions(
-        dimension=arguments.dimension, k=arguments.k, seed=arguments.seed, augment=arguments.augment
-    )
+    if not 0 <= arguments.room <= MOST_ROOM or not 0 <= arguments.quota <= MOST_ROOM:
+        raise BundleBuildError(f"--room and --quota have to be 0 to {MOST_ROOM}")
+    taken = ("dimension", "k", "seed", "augment", "distance", "confidence", "room", "quota", "condense")
+    options = BuildOptions(**{name: getattr(arguments, name) for name in taken})
     bundle = _of_features(arguments, options) if arguments.features else _of_pictures(arguments, options)
     bundle.write(arguments.output)
     for warning in bundle.warnings:

@@ -17,7 +17,8 @@ from broker.messages import (
 
 from .algorithms.calibration import Calibration
 from .algorithms.naming import PROVISIONAL, Naming
-from .algorithms.neighbours import UNKNOWN, Memory, Origin
+from .algorithms.roster import Roster
+from .algorithms.votes import UNKNOWN, Origin
 from .arrays import Floats, floats
 from .errors import OtherBundleError
 from .runtime.actor import Actor
@@ -33,7 +34,7 @@ Outbox = Neighbours | MemoryChanged | LabelApplied
 class Knn(Actor[Inbox, Outbox]):
     """Each change of the memory is a transaction: taken back bit for bit where calibration speaks against it."""
 
-    def __init__(self, memory: Memory, calibration: Calibration, bundle: str = "") -> None:
+    def __init__(self, memory: Roster[Any], calibration: Calibration, bundle: str = "") -> None:
         self.memory, self.calibration, self.bundle = memory, calibration, bundle
         self.naming = Naming()
         self._revisions: dict[str, int] = {}  # sample -> revision of the label that was handled last
@@ -100,7 +101,7 @@ class Knn(Actor[Inbox, Outbox]):
         for sample, row in zip(proposed.samples, rows, strict=True):
             if self.memory.find(sample) is not None:
                 return f"{sample} already is in the memory"
-            if not self.memory.add(row, proposed.label, Origin.PSEUDO, sample):
+            if not self.memory.add(row, proposed.label, Origin.PSEUDO, sample, proposed.at):
                 return "the memory is full of samples that may not give way"
         return ""
 
@@ -140,7 +141,7 @@ class Knn(Actor[Inbox, Outbox]):
         provisional = self._provisional_class(given.sample, row, values)
         if row is not None:
             self.memory.remove(row)
-        if not self.memory.add(values, given.label, Origin.PERSON, given.sample):
+        if not self.memory.add(values, given.label, Origin.PERSON, given.sample, given.at):
             return "the memory is full of samples that may not give way"
         self.naming.unsay(given.sample)
         if provisional is not None:

@@ -131,7 +131,7 @@ def build(settings: EdgeSettings, bundle: Bundle, outbox: Outbox) -> dict[str, F
         "uplink": lambda: Uplink(settings.device, outbox),
         "camera_guard": lambda: CameraGuard(settings.camera_frozen_s),
         "extractor": lambda: Extractor(bundle.interpreter, contents.projection),
-        "knn": lambda: Knn(bundle.memory(), contents.calibration, bundle.digest),
+        "knn": lambda: Knn(bundle.memory(settings.arithmetic), contents.calibration, bundle.digest),
         "drift_monitor": lambda: DriftMonitor(
             statistics.scores(),
             SceneGate(statistics.scene),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..arrays import Floats
+from .metrics import between
 from .mewma import Places
 from .neighbours import Memory
 from .recovery import usual_shares
+from .roster import Roster
 from .scores import ClassScores, Pair, Usual, signals_of
 
 UNLIKE = 0.9  # of the usual distance to the nearest sample: nearer than that two frames show the same
@@ -24,7 +27,7 @@ class Calibration:
     residuals: Floats  # (n,)
     labels: tuple[str, ...]
 
-    def accuracy(self, memory: Memory) -> float:
+    def accuracy(self, memory: Roster[Any]) -> float:
         """The share of frames that the memory takes for what they are."""
         return _share_equal(memory.votes(self.values), self.labels)
 
@@ -63,10 +66,18 @@ def measure(memory: Memory, calibration: Calibration, same_scene: float = 0.0) -
         scores.overall,
         tuple(usual_shares([scores.score(label, one) for label, one in zip(labels, seen, strict=True)])),
         nearest,
-        max(UNLIKE * nearest, same_scene),
+        max(UNLIKE * _euclidean(memory, calibration, nearest), same_scene),
         _share_equal(labels, calibration.labels),
         Places.fit(calibration.values, labels, memory.means()),
     )
+
+
+def _euclidean(memory: Memory, calibration: Calibration, nearest: float) -> float:
+    """The usual distance to the nearest sample as scenes are told apart, whatever distance the votes go by."""
+    if memory.distance == "euclidean":
+        return nearest
+    samples = np.array([memory.row(row) for row in range(memory.size)])
+    return float(np.median([between("euclidean", row[None], samples).min() for row in calibration.values]))
 
 
 def _share_equal(votes: Sequence[str], labels: Sequence[str]) -> float:

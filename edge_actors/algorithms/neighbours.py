@@ -33,7 +33,7 @@ class Memory(Roster[Floats]):
         distance: str = "euclidean",
         **rules: Any,
     ) -> None:
-        super().__init__(labels, reference.shape[1], capacity, k, **rules)
+        super().__init__(labels, reference.shape[1], capacity, k, distance=distance, **rules)
         self._rows = np.zeros((self.capacity, self.dimension), np.float32)
         self._rows[: self.size] = reference
         self._scratch = np.empty(self.capacity, np.float32)

@@ -56,7 +56,9 @@ class PlainMemory(Roster[Numbers]):
         **rules: Any,
     ) -> None:
         self._points = [_point(row) for row in reference]
-        super().__init__(labels, len(self._points[0]) if self._points else dimension, capacity, k, **rules)
+        super().__init__(
+            labels, len(self._points[0]) if self._points else dimension, capacity, k, distance=distance, **rules
+        )
         self._distance = METRICS[distance]
         self._distances: list[float] = []  # of all samples to what was asked last
         self._changed(0)

@@ -31,11 +31,13 @@ class Roster(Generic[Row]):
         capacity: int,
         k: int,
         *,
+        distance: str = "euclidean",
         confidence: str = "votes",
         quota: int = 0,
         condense: bool = False,
     ) -> None:
-        self.k, self.dimension, self.confidence = k, dimension, confidence
+        self.k, self.dimension = k, dimension
+        self.distance, self.confidence = distance, confidence
         self.reference = self.size = len(labels)
         self.capacity = max(capacity, self.size)
         self.quota, self.condenses = quota, condense

@@ -16,13 +16,14 @@ from ..algorithms.calibration import Calibration, Statistics, measure
 from ..algorithms.naming import PROVISIONAL
 from ..algorithms.neighbours import UNKNOWN, Memory
 from ..algorithms.projection import Projection
+from ..algorithms.votes import CONFIDENCES, DISTANCES
 from ..arrays import Floats
 from ..errors import BundleBuildError
 from ..ports.interpreter import Interpreter
 from . import archive
 from .bundle import NO_RUNTIME, Bundle
 from .features import FeatureTable
-from .parts import DISTANCE, Contents, Reference, Settings, encoded
+from .parts import Contents, Reference, Settings, encoded
 
 MEMORY_SHARE = 0.55  # of the pictures of a class; the rest calibrates
 USUAL_DIMENSION = 64
@@ -42,6 +43,10 @@ class BuildOptions:
     augment: int = 1  # further views of each picture, as `jitter` makes them; they show how one scene varies
     most_memory: int = 500  # samples, evenly over the classes
     room: int = 250  # samples the device may add
+    distance: str = DISTANCES[0]
+    confidence: str = CONFIDENCES[0]  # the share of the votes, or of votes weighed by their distance
+    quota: int = 0  # samples of one class that the device may add; 0: as many as there is room for
+    condense: bool = False  # a full memory first lets go of the guesses that it can do without
 
 
 Labelled = tuple[
@@ -105,7 +110,7 @@ def _bundle_of(
         **source,
         "embedding": contents.projection.embedding,
         "dimension": contents.projection.dimension,
-        "distance": DISTANCE,
+        "distance": options.distance,
         "k": options.k,
         "classes": list(contents.classes),
         "lineage": {
@@ -182,7 +187,14 @@ def _contents(model: bytes | None, memory: list[View], calibration: list[View], 
         )
     usual = _evenly(calibration, MOST_CALIBRATION)
     frames = Calibration(*_projected(projection, usual), tuple(view.label for view in usual))
-    settings = Settings(k=options.k, capacity=len(reference.labels) + options.room)
+    settings = Settings(
+        k=options.k,
+        capacity=len(reference.labels) + options.room,
+        distance=options.distance,
+        confidence=options.confidence,
+        quota=options.quota,
+        condense=options.condense,
+    )
     return Contents(
         model=model,
         classes=tuple(sorted({view.label for view in memory})),
@@ -195,7 +207,7 @@ def _contents(model: bytes | None, memory: list[View], calibration: list[View], 
 
 
 def _statistics(reference: Reference, calibration: Calibration, settings: Settings, same_scene: float) -> Statistics:
-    memory = Memory(reference.values, reference.labels, settings.capacity, settings.k)
+    memory = Memory(reference.values, reference.labels, **settings.rules())
     return measure(memory, calibration, same_scene)
 
 

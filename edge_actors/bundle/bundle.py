@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..algorithms.neighbours import Memory
+from ..algorithms.roster import Roster
 from ..errors import BundleError, ModelError, NoExtractorError
 from ..ports.interpreter import Interpreter
 from . import archive
@@ -51,9 +52,9 @@ class Bundle:
         """Writes the file again, byte for byte. Raises BundleError."""
         archive.write(path, self.manifest, encoded(self.contents))
 
-    def memory(self) -> Memory:
-        """A fresh memory that holds the reference samples."""
-        return memory_of(self.contents)
+    def memory(self, arithmetic: str = "numpy") -> Roster[Any]:
+        """A fresh memory that holds the reference samples; `arithmetic` is numpy or python."""
+        return memory_of(self.contents) if arithmetic == "numpy" else _plain_memory_of(self.contents)
 
     @property
     def runtime(self) -> str:
@@ -74,8 +75,13 @@ class Bundle:
 
 
 def memory_of(contents: Contents) -> Memory:
-    reference, settings = contents.reference, contents.settings
-    return Memory(reference.values, reference.labels, settings.capacity, settings.k)
+    return Memory(contents.reference.values, contents.reference.labels, **contents.settings.rules())
+
+
+def _plain_memory_of(contents: Contents) -> Roster[Any]:
+    from ..algorithms.plain_neighbours import PlainMemory  # noqa: PLC0415  few devices need it
+
+    return PlainMemory(contents.reference.values, contents.reference.labels, **contents.settings.rules())
 
 
 def _interpreter(model: bytes, manifest: dict[str, Any], where: str, threads: int) -> Interpreter:

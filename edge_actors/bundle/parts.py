@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,10 @@ from ..algorithms.calibration import Calibration, Statistics
 from ..algorithms.mewma import Places
 from ..algorithms.projection import Projection
 from ..algorithms.scores import Pair, Usual
+from ..algorithms.votes import CONFIDENCES, DISTANCES
 from ..arrays import Floats, floats, packed
 from ..errors import BundleError
 from .archive import MODEL
-
-DISTANCE = "euclidean"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +28,14 @@ class Settings:
 
     k: int = 5
     capacity: int = 0  # samples the memory may hold, the reference included
-    distance: str = DISTANCE
+    distance: str = DISTANCES[0]
+    confidence: str = CONFIDENCES[0]
+    quota: int = 0  # samples of one class that the device may add; 0: as many as there is room for
+    condense: bool = False  # a full memory first lets go of the guesses that it can do without
+
+    def rules(self) -> dict[str, Any]:
+        """All of it, as a memory takes it."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,9 @@ def encoded(contents: Contents) -> dict[str, bytes]:
             "k": contents.settings.k,
             "capacity": contents.settings.capacity,
             "distance": contents.settings.distance,
+            "confidence": contents.settings.confidence,
+            "quota": contents.settings.quota,
+            "condense": contents.settings.condense,
         },
     }
     model = {} if contents.model is None else {MODEL: contents.model}
@@ -164,11 +173,20 @@ def _places(part: _Part, classes: Sequence[str], dimension: int) -> Places:
 
 
 def _settings(part: _Part) -> Settings:
-    settings = Settings(k=part.of(int, "k"), capacity=part.of(int, "capacity"), distance=part.of(str, "distance"))
-    if settings.distance != DISTANCE:
-        part.refuse("distance", f"is {settings.distance}, and only {DISTANCE} is known")
-    if not 1 <= settings.k <= 100 or not 0 <= settings.capacity <= 100_000:
-        part.refuse("k or capacity", "is out of range")
+    later = Settings()  # what older bundles do not say
+    settings = Settings(
+        k=part.of(int, "k"),
+        capacity=part.of(int, "capacity"),
+        distance=part.of(str, "distance"),
+        confidence=part.of(str, "confidence", later.confidence),
+        quota=part.of(int, "quota", later.quota),
+        condense=part.of(bool, "condense", later.condense),
+    )
+    for key, known in (("distance", DISTANCES), ("confidence", CONFIDENCES)):
+        if getattr(settings, key) not in known:
+            part.refuse(key, f"is {getattr(settings, key)}; known are {', '.join(known)}")
+    if not 1 <= settings.k <= 100 or not 0 <= settings.capacity <= 100_000 or not 0 <= settings.quota <= 100_000:
+        part.refuse("k, capacity or quota", "is out of range")
     return settings
 
 
@@ -188,8 +206,8 @@ class _Part:
     def refuse(self, key: str, reason: str) -> None:
         raise BundleError(self.where, f"{self.name}: {key} {reason}")
 
-    def of(self, kind: type, key: str) -> Any:
-        value = self.tree.get(key)
+    def of(self, kind: type, key: str, otherwise: Any = None) -> Any:
+        value = self.tree.get(key, otherwise)
         if type(value) is not kind:
             self.refuse(key, f"is no {kind.__name__}")
         return value

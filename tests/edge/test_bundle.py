@@ -327,13 +327,28 @@ def spoil(key: str, number: float) -> Callable[[dict[str, Any]], None]:
         ("labels.cbor", put("classes", ["a", "b", "d"]), "names a class that the bundle does not have"),
         ("settings.cbor", put("k", 0), "out of range"),
         ("settings.cbor", put("k", True), "k is no int"),
-        ("settings.cbor", put("distance", "cosine"), "only euclidean is known"),
+        ("settings.cbor", put("distance", "hamming"), "is hamming; known are euclidean, manhattan, cosine"),
+        ("settings.cbor", put("distance", "cosine"), "disagree about distance"),
+        ("settings.cbor", put("confidence", "high"), "is high; known are votes, distance"),
+        ("settings.cbor", put("quota", -1), "out of range"),
+        ("settings.cbor", put("condense", 1), "condense is no bool"),
         ("settings.cbor", put("k", 3), "disagree about k"),
         ("settings.cbor", put("k", 34), "smaller than the 34 neighbours"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(part: str, change: Callable, reason: str) -> None:
     assert reason in refused(changed(part, change))
+
+
+def test_a_bundle_of_before_it_could_say_so_votes_as_it_did() -> None:
+    """Bundles that are on devices say neither confidence nor quota nor whether to condense."""
+
+    def older(tree: dict[str, Any]) -> None:
+        for key in ("confidence", "quota", "condense"):
+            del tree[key]
+
+    settings = Bundle.of_bytes(changed("settings.cbor", older), "x.bundle").contents.settings
+    assert (settings.confidence, settings.quota, settings.condense) == ("votes", 0, False)
 
 
 @pytest.mark.parametrize(
