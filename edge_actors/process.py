@@ -233,11 +233,11 @@ class EdgeProcess:
         return snapshot.at
 
     def _camera(self, source: Source) -> Camera:
-        height, width, channels = self.bundle.input_shape
+        shape = Shape(*self.bundle.input_shape) if self.bundle.interpreter else None
         return Camera(
             source,
-            lambda data: pictures.decode(data, height, width, channels).tobytes(),
-            Shape(height, width, channels),
+            self._pixels,
+            shape,
             doors=self.doors,
             clock=self.clock,
             boot=self.spool.boot,
@@ -246,7 +246,11 @@ class EdgeProcess:
             every=self.settings.every_frame,
             once=self.settings.once,
             ended=lambda: self.stop("the source is at its end"),
+            stale_s=self.settings.camera_stale_s,
         )
+
+    def _pixels(self, picture: bytes | pictures.Raw) -> bytes:
+        return pictures.shown(picture, *self.bundle.input_shape).tobytes()
 
     def _bridge(self) -> MqttBridge:
         settings = self.settings

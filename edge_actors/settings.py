@@ -25,8 +25,9 @@ class EdgeSettings:
     device: str = setting(MISSING, "name of this device: lower-case letters, digits and hyphens")
     camera: str = setting(
         MISSING,
-        "where pictures come from: a folder, a video file or URL (needs ffmpeg), or - for a CBOR sequence of encoded"
-        " pictures or Frame messages on standard input",
+        "where pictures come from: a folder, /dev/video0, picamera2, a video file or URL (rtsp://..., needs ffmpeg),"
+        " journal:FOLDER, or - for a CBOR sequence of encoded pictures or Frame messages on standard input; `tinyml"
+        " edge cameras` lists the cameras of this machine",
     )
     fps: float = setting(5.0, "pictures a second from a folder or a video; 0: as fast as they come", remote="restart")
     pace: str = setting(
@@ -37,6 +38,9 @@ class EdgeSettings:
     )
     once: bool = setting(False, "play the source once, then stop; else folders and videos begin anew")
 
+    camera_stale_s: float = setting(
+        2.0, "a camera's picture that is older than this when it could be shown is dropped; 0: shown all the same"
+    )
     camera_frozen_s: float = setting(
         10.0,
         "a camera whose picture has not changed for so long (and 30 pictures) is frozen; 0: never",
@@ -212,5 +216,5 @@ AT_LEAST_ONE = (
     "false_alarm_scenes",
 )
 POSITIVE = ("reconnect_s", "confirm_timeout_s", "snapshot_interval_s", "snapshot_quiet_s", "report_s", "reading_s")
-NOT_NEGATIVE = ("fps", "camera_frozen_s", "drain_s", "commissioning_frames", "seed")
+NOT_NEGATIVE = ("fps", "camera_stale_s", "camera_frozen_s", "drain_s", "commissioning_frames", "seed")
 PATHS = ("bundle", "state_dir", "ca_file", "cert_file", "key_file")

@@ -22,7 +22,9 @@ from edge_actors import pictures
 from edge_actors.camera import Camera, Shape
 from edge_actors.clock import MessageClock
 from edge_actors.errors import CameraError
-from edge_actors.ports.camera import Source, Stream, Video, open_source
+from edge_actors.ports.camera import Source, open_source
+from edge_actors.ports.cameras.stream import Stream
+from edge_actors.ports.cameras.video import Video
 from edge_actors.runtime.door import Door, Doors
 from tests.support import wait_until
 
@@ -30,8 +32,8 @@ SHAPE = Shape(height=8, width=6)
 ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
 
 
-def fit(data: bytes) -> bytes:
-    return pictures.decode(data, SHAPE.height, SHAPE.width, SHAPE.channels).tobytes()
+def fit(picture: bytes | pictures.Raw) -> bytes:
+    return pictures.shown(picture, SHAPE.height, SHAPE.width, SHAPE.channels).tobytes()
 
 
 def picture(red: int, size: tuple[int, int] = (6, 8)) -> bytes:
@@ -125,7 +127,12 @@ def test_what_is_not_a_picture_is_counted_said_once_and_skipped(
     with caplog.at_level(logging.WARNING), watching(str(folder), every=True, once=True) as scene:
         assert [scene.take().frame[-2:] for _ in range(2)] == ["-1", "-2"]
         assert scene.ended.wait(10)
-        assert scene.camera.metrics() == {"camera_frames": 2.0, "camera_unreadable": 2.0}
+        assert scene.camera.metrics() == {
+            "camera_frames": 2.0,
+            "camera_unreadable": 2.0,
+            "camera_stale": 0.0,
+            "camera_restarts": 0.0,
+        }
     assert len([record for record in caplog.records if "skipped" in record.message]) == 1
 
 
