@@ -6,51 +6,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import Floats
+from .metrics import between
 
 OWN_WORLD = 0.8  # a core sample is nearer to its like than this share of its distance to the memory
 
 
-def distances(a: Floats, b: Floats) -> Floats:
-    """(n, D), (m, D) -> (n, m) euclidean."""
-    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * (a @ b.T)
-    found: Floats = np.sqrt(np.maximum(squares, 0), dtype=np.float32)
-    return found
-
-
-def clusters(samples: Floats, memory_distances: Floats, k: int = 5) -> list[list[int]]:
+def clusters(samples: Floats, memory_distances: Floats, k: int = 5, distance: str = "euclidean") -> list[list[int]]:
     """Components of the mutual k-nearest-neighbour graph of the core, largest first.
 
     A sample (row of (n, D)) is core when its mean distance to its k nearest others is below 0.8 of
-    `memory_distances` (n,), the same towards the memory. Mutual neighbour graphs: Brito et al. 1997.
+    `memory_distances` (n,), the same towards the memory, by the same `distance`. Mutual neighbour graphs: Brito et
+    al. 1997.
     """
     if len(samples) <= k:
         return []
-    between = distances(samples, samples)
-    np.fill_diagonal(between, np.inf)
-    own = np.sort(between, axis=1)[:, :k].mean(axis=1)
+    gaps = between(distance, samples, samples)
+    np.fill_diagonal(gaps, np.inf)
+    own = np.sort(gaps, axis=1)[:, :k].mean(axis=1)
     core = np.flatnonzero(own < OWN_WORLD * memory_distances)
     if len(core) < 2:
         return []
-    among = between[np.ix_(core, core)]
+    among = gaps[np.ix_(core, core)]
     near = among <= np.sort(among, axis=1)[:, min(k, len(core) - 1) - 1][:, None]
     found = [[int(core[i]) for i in part] for part in _components(near & near.T)]
     return sorted(found, key=lambda part: (-len(part), part))
 
 
-def representatives(samples: Floats, most: int) -> list[int]:
+def representatives(samples: Floats, most: int, distance: str = "euclidean") -> list[int]:
     """At most `most` rows of (n, D) that cover it: the most central one, then always the farthest from those chosen.
 
     Greedy k-centre (Gonzalez 1985).
     """
     if len(samples) <= most:
         return list(range(len(samples)))
-    between = distances(samples, samples)
-    chosen = [int(between.sum(axis=1).argmin())]
-    np.fill_diagonal(between, -1)  # below any distance: equal samples are not chosen twice
-    uncovered = between[chosen[0]].copy()
+    gaps = between(distance, samples, samples)
+    chosen = [int(gaps.sum(axis=1).argmin())]
+    np.fill_diagonal(gaps, -1)  # below any distance: equal samples are not chosen twice
+    uncovered = gaps[chosen[0]].copy()
     while len(chosen) < most:
         chosen.append(int(uncovered.argmax()))
-        np.minimum(uncovered, between[chosen[-1]], out=uncovered)
+        np.minimum(uncovered, gaps[chosen[-1]], out=uncovered)
     return sorted(chosen)
 
 

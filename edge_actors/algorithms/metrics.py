@@ -180,15 +180,18 @@ def metric_of(distance: str, capacity: int, dimension: int) -> Metric:
 
 
 def between(distance: str, a: Floats, b: Floats) -> Floats:
-    """(n, D), (m, D) -> (n, m) distances."""
-    if distance == "manhattan":
-        return np.array([np.abs(b - row).sum(axis=1) for row in a], np.float32).reshape(len(a), len(b))
+    """(n, D), (m, D) -> (n, m) distances; equal rows are at exactly 0, but for the rounding of a cosine."""
     if distance == "cosine":
         cosines: Floats = np.maximum(1 - _unit(a) @ _unit(b).T, 0, dtype=np.float32)
         return cosines
-    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * (a @ b.T)
-    roots: Floats = np.sqrt(np.maximum(squares, 0), dtype=np.float32)
-    return roots
+    found = np.empty((len(a), len(b)), np.float32)
+    for row, out in zip(a, found, strict=True):
+        gaps = b - row
+        if distance == "manhattan":
+            np.abs(gaps).sum(axis=1, out=out)
+        else:
+            np.sqrt(_dots(gaps, gaps), out=out)
+    return found
 
 
 def _unit(rows: Floats) -> Floats:

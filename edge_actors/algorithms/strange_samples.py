@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Floats, floats, packed
+from .metrics import between
 
 
 @dataclass(slots=True)
@@ -23,10 +24,13 @@ class Entry:
 
 
 class StrangeSamples:
-    """At most `limit` samples of `dimension` numbers, the k distances to the memory with each, oldest first."""
+    """At most `limit` samples of `dimension` numbers, the k distances to the memory with each, oldest first.
 
-    def __init__(self, dimension: int, k: int, limit: int) -> None:
-        self.limit, self.k = limit, k
+    `distance` is the one by which the memory measures.
+    """
+
+    def __init__(self, dimension: int, k: int, limit: int, distance: str = "euclidean") -> None:
+        self.limit, self.k, self.distance = limit, k, distance
         self.entries: list[Entry] = []
         self.values = np.empty((0, dimension), np.float32)
         self.memory_distances = np.empty((0, k), np.float32)
@@ -41,8 +45,7 @@ class StrangeSamples:
         """The distance of x (D,) to the nearest sample kept; infinite while there is none."""
         if not self.entries:
             return np.inf
-        gaps = self.values - x
-        return float(np.sqrt(np.einsum("ij,ij->i", gaps, gaps).min()))
+        return float(between(self.distance, x[None], self.values).min())
 
     def add(self, entry: Entry, values: Floats, memory_distances: Sequence[float]) -> None:
         """Keeps a sample; a full store gives up the oldest explained one, or else the oldest."""
@@ -66,8 +69,7 @@ class StrangeSamples:
         """These became samples of the memory; they are explained, and so is what they are most neighbours of."""
         if not rows:
             return
-        gaps = self.values[:, None, :] - self.values[None, rows, :]
-        to_them = np.sqrt(np.einsum("ijk,ijk->ij", gaps, gaps))
+        to_them = between(self.distance, self.values, self.values[rows])
         of_memory = self.memory_distances
         together = np.sort(np.hstack((of_memory, to_them)), axis=1)[:, : self.k]
         shares = (to_them <= together[:, -1:]).sum(axis=1) / self.k

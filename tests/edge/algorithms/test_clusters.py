@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_actors.algorithms.clusters import clusters, distances, representatives
+from edge_actors.algorithms.clusters import clusters, representatives
+from edge_actors.algorithms.metrics import between
 
 from ..learning import clouds
 
@@ -53,4 +54,4 @@ def test_representatives_of_equal_samples_are_still_different_rows() -> None:
 
 def test_distances_are_euclidean() -> None:
     a, b = np.random.default_rng(0).normal(size=(2, 6, 5)).astype(np.float32)
-    np.testing.assert_allclose(distances(a, b), np.linalg.norm(a[:, None] - b[None], axis=2), rtol=1e-4)
+    np.testing.assert_allclose(between("euclidean", a, b), np.linalg.norm(a[:, None] - b[None], axis=2), rtol=1e-4)
