@@ -143,7 +143,8 @@ class EdgeProcess:
         parts += [self.recording.faults] if self.recording else []
         parts += [self.bridge.faults] if self.bridge else []
         guard: Any = self.device.actor("camera_guard")
-        parts.append(guard.faults)
+        quarantine: Any = self.device.actor("quarantine")
+        parts += [guard.faults, quarantine.showing.faults]
         unsynced = {"clock_unsynced"} if self.ticker.quality() != "synced" else set()
         return frozenset(self._faults.union(unsynced, *(part() for part in parts)))
 
@@ -290,7 +291,7 @@ class EdgeProcess:
             mode=settings.mode,
             privacy=settings.privacy,
             report_s=settings.report_s,
-            location=settings.location,
+            location=settings.told_location,
             location_source="settings" if settings.location else "",
         )
 

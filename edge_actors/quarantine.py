@@ -23,10 +23,10 @@ from broker.messages import (
     Scored,
 )
 
-from . import pictures
 from .algorithms.calibration import UNLIKE
 from .algorithms.strange_samples import Entry, StrangeSamples
 from .arrays import floats, packed
+from .privacy import Picture, Showing
 from .runtime.actor import Actor
 
 STRANGE = 1.0  # scores above it are kept
@@ -45,7 +45,7 @@ Outbox = SampleQuarantined | QuarantineFilled | LabelResolved | CommandReported
 class Quarantine(Actor[Inbox, Outbox]):
     """At most one sample a scene, each unlike those already kept; `limit` of them, also the most an episode may add.
 
-    `privacy` says what of the picture leaves the device: features (nothing), thumbnail, or picture.
+    `showing` makes what may leave the device of a picture.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class Quarantine(Actor[Inbox, Outbox]):
         dimension: int,
         k: int,
         usual_distance: float,
-        privacy: str = "thumbnail",
+        showing: Showing,
         limit: int = 200,
         age_s: float = 7 * DAY_S,
     ) -> None:
-        self.bundle, self.dimension, self.privacy = bundle, dimension, privacy
+        self.bundle, self.dimension, self.showing = bundle, dimension, showing
         self.unlike, self.age_s = UNLIKE * usual_distance, age_s
         self.samples = StrangeSamples(dimension, k, limit)
         self.episode, self.scope = "", ""  # scope: "" until judged, then novel or global
@@ -149,7 +149,7 @@ class Quarantine(Actor[Inbox, Outbox]):
         return self._told(scored)
 
     def _told(self, scored: Scored) -> SampleQuarantined:
-        picture, kind, height, width = self._picture_of(scored.frame)
+        picture = self._picture_of(scored)
         return SampleQuarantined(
             at=scored.at,
             sample=scored.frame,
@@ -161,19 +161,17 @@ class Quarantine(Actor[Inbox, Outbox]):
             values=scored.values,
             neighbours=scored.labels,
             distances=scored.distances,
-            picture=picture,
-            picture_type=kind,
-            width=width,
-            height=height,
+            picture=picture.data,
+            picture_type=picture.kind,
+            width=picture.width,
+            height=picture.height,
         )
 
-    def _picture_of(self, frame: str) -> tuple[bytes, str, int, int]:
-        held = self._frame
-        if held is None or held.frame != frame or self.privacy == "features":
-            return b"", "", 0, 0
-        pixels = np.frombuffer(held.pixels, np.uint8).reshape(held.height, held.width, held.channels)
-        picture = pictures.jpeg(pixels) if self.privacy == "picture" else pictures.thumbnail(pixels)
-        return picture, "image/jpeg", held.height, held.width
+    def _picture_of(self, scored: Scored) -> Picture:
+        if self._frame is None or self._frame.frame != scored.frame:
+            return Picture()
+        told = ("frame", "at", "label", "confidence", "score", "episode")
+        return self.showing.of(self._frame, {name: getattr(scored, name) for name in told})
 
     def _show(self, scored: Scored, known: bool) -> Iterator[Outbox]:
         """The frame for those who asked for one; `known`: it leaves the device anyway."""

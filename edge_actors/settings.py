@@ -12,6 +12,8 @@ from broker.address import BrokerAddress
 from broker.errors import SettingsError
 from broker.settings import setting
 
+from .location import told_place
+
 PREFIX = "TINYML_EDGE_"
 ARITHMETICS = ("numpy", "python")
 PRIVACY = ("features", "thumbnail", "picture")
@@ -96,6 +98,11 @@ class EdgeSettings:
         choices=PRIVACY,
         remote="restart",
     )
+    redact: str = setting(
+        "",
+        "module:function that is shown the pixels (height x width x 3, uint8) and what is known of a sample before"
+        " its picture leaves; it returns pixels, or None: no picture leaves. Where it fails, none does either",
+    )
     predictions: str = setting(
         "summary",
         "report predictions summed up, or each of them as well",
@@ -128,7 +135,12 @@ class EdgeSettings:
         "whether the wall clock can be trusted; auto: ask the kernel and systemd",
         choices=("auto", "synced", "unsynced"),
     )
-    location: str = setting("", "where the device is, as people say it", remote="live")
+    location: str = setting(
+        "", "where the device is: latitude,longitude in degrees, or as people say it", remote="live"
+    )
+    location_precision_km: float = setting(
+        1.0, "how exactly a latitude,longitude leaves the device: moved to the middle of a field so wide; 0: as it is"
+    )
     log_level: str = setting(
         "warning", "what goes to standard error", choices=("debug", "info", "warning", "error"), remote="live"
     )
@@ -178,9 +190,15 @@ class EdgeSettings:
         """Whether no picture may be dropped."""
         return self.pace == "source" or (self.pace == "auto" and (self.once or self.camera == "-"))
 
+    @property
+    def told_location(self) -> str:
+        """The location as exactly as it may leave the device."""
+        return told_place(self.location, self.location_precision_km)
+
     def as_text(self) -> str:
         """All but secrets, as JSON, for a recording."""
         open_ = {item.name: getattr(self, item.name) for item in fields(self) if not item.metadata["secret"]}
+        open_["location"] = self.told_location
         return json.dumps(open_, default=str, sort_keys=True)
 
     @classmethod
@@ -216,5 +234,5 @@ AT_LEAST_ONE = (
     "false_alarm_scenes",
 )
 POSITIVE = ("reconnect_s", "confirm_timeout_s", "snapshot_interval_s", "snapshot_quiet_s", "report_s", "reading_s")
-NOT_NEGATIVE = ("fps", "camera_stale_s", "camera_frozen_s", "drain_s", "commissioning_frames", "seed")
+NOT_NEGATIVE = ("fps", "camera_stale_s", "camera_frozen_s", "drain_s", "location_precision_km", "commissioning_frames", "seed")
 PATHS = ("bundle", "state_dir", "ca_file", "cert_file", "key_file")

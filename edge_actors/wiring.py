@@ -51,6 +51,7 @@ from .extractor import Extractor
 from .health import Health
 from .knn import Knn
 from .ports.outbox import Outbox
+from .privacy import Showing, hook
 from .quarantine import Quarantine
 from .recorder import Recorder
 from .runtime.actor import Actor
@@ -127,6 +128,7 @@ def build(settings: EdgeSettings, bundle: Bundle, outbox: Outbox) -> dict[str, F
     """How to make each actor of a device; made again after a failure, an actor begins as fresh as the first time."""
     contents, statistics = bundle.contents, bundle.contents.statistics
     dimension, k = contents.projection.dimension, contents.settings.k
+    showing = Showing(settings.privacy, hook(settings.redact))
     return {
         "uplink": lambda: Uplink(settings.device, outbox),
         "camera_guard": lambda: CameraGuard(settings.camera_frozen_s),
@@ -144,7 +146,7 @@ def build(settings: EdgeSettings, bundle: Bundle, outbox: Outbox) -> dict[str, F
             dimension=dimension,
             k=k,
             usual_distance=statistics.nearest,
-            privacy=settings.privacy,
+            showing=showing,
             limit=settings.quarantine_size,
         ),
         "adapter": lambda: Adapter(dimension, k),

@@ -27,6 +27,7 @@ from edge_actors.algorithms.scene_gate import SceneGate
 from edge_actors.arrays import Floats, floats, packed
 from edge_actors.drift_monitor import DriftMonitor
 from edge_actors.knn import Knn
+from edge_actors.privacy import Showing
 from edge_actors.quarantine import Quarantine
 from edge_actors.runtime.actor import Actor
 
@@ -134,7 +135,7 @@ def device(commissioning: int = 0) -> dict[str, Actor]:
             commissioning=commissioning,
         ),
         "quarantine": Quarantine(
-            bundle="bundle-1", dimension=DIMENSION, k=5, usual_distance=usual.nearest, privacy="features"
+            bundle="bundle-1", dimension=DIMENSION, k=5, usual_distance=usual.nearest, showing=Showing("features")
         ),
         "adapter": Adapter(DIMENSION),
     }

@@ -23,6 +23,7 @@ from edge_actors.drift_monitor import DriftMonitor
 from edge_actors.extractor import Extractor
 from edge_actors.knn import Knn
 from edge_actors.pictures import Pixels
+from edge_actors.privacy import Showing
 from edge_actors.quarantine import Quarantine
 from edge_actors.runtime.actor import Actor
 from edge_actors.training.digit_pictures import DigitPictures, digit_pictures, jittered
@@ -64,7 +65,11 @@ def device() -> dict[str, Actor]:
             commissioning=COMMISSIONING,
         ),
         "quarantine": Quarantine(
-            bundle=bundle().digest, dimension=dimension, k=5, usual_distance=usual.nearest, privacy="features"
+            bundle=bundle().digest,
+            dimension=dimension,
+            k=5,
+            usual_distance=usual.nearest,
+            showing=Showing("features"),
         ),
         "adapter": Adapter(dimension),
     }

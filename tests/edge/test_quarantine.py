@@ -28,6 +28,7 @@ from broker.messages import (
     Scored,
 )
 from edge_actors.arrays import floats, packed
+from edge_actors.privacy import Showing
 from edge_actors.quarantine import ENOUGH, ENOUGH_MORE, JUDGED_FRAMES, Quarantine
 from edge_actors.runtime.states import plain
 
@@ -43,7 +44,7 @@ def quarantine(privacy: str = "thumbnail", limit: int = 200, age_s: float = 1e6)
         dimension=DIMENSION,
         k=K,
         usual_distance=1.0,
-        privacy=privacy,
+        showing=Showing(privacy),
         limit=limit,
         age_s=age_s,
     )
