@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "the whole loop on this machine: three devices, a broker, a database, a validator",
     ),
     "bundle": ("edge_actors.bundle_cli", "build, show or verify the bundle that a device runs"),
+    "train": ("edge_actors.training.cli", "train a feature extractor on labelled pictures, for a bundle"),
     "edge": ("edge_actors.cli", "run a device, look at its snapshots, export what waits on it"),
     "send": ("broker.send", "settings, commands and models for a device that is managed"),
     "replay": ("edge_actors.replay_cli", "play a device's journal again and compare what it says"),

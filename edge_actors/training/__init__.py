@@ -1,1 +1,1 @@
-"""Makes the small feature extractor of the demo; nothing a device runs imports this package."""
+"""Makes feature extractors: the demo's, and those of `tinyml train`; nothing a device runs imports this package."""
