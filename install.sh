@@ -34,7 +34,7 @@ at any time: what is as it should be stays untouched, and a settings file that y
   --mode MODE           autonomous, monitor, validated or managed; default: autonomous without a broker, else validated
 
   --wheels DIR          install Python packages from DIR alone, which --fetch-wheels has filled; needs no network
-  --system-packages     let the device use Python packages of the system too, such as picamera2
+  --system-packages     let the device use Python packages of the system too; on by itself for a camera picamera2
   --no-apt              install no Debian package; say what is missing instead
   --log-to-ram          keep the system's log in RAM, to spare the SD card
   --no-start            install everything, start nothing
@@ -223,8 +223,15 @@ check_first_time() {
 
 debian_packages() {
   need=''
-  command -v "$python" >/dev/null 2>&1 || need="python3 python3-venv"
-  [ -n "$need" ] || "$python" -c 'import ensurepip, venv' 2>/dev/null || need="python3-venv"
+  case ${camera:-$(known camera)} in
+    picamera2* | libcamera*) # it is no package of PyPI, but comes with Raspberry Pi OS
+      system=yes
+      /usr/bin/python3 -c 'import picamera2' 2>/dev/null || need="python3-picamera2"
+      ;;
+  esac
+  command -v "$python" >/dev/null 2>&1 || need="python3 $need"
+  "$python" -c 'import ensurepip, venv' 2>/dev/null || need="python3-venv $need"
+  need=${need% }
   if [ -n "$need" ]; then
     [ -n "$apt" ] || fail "Debian packages are missing: apt install $need"
     does "installs the Debian packages $need" apt_install
@@ -310,6 +317,16 @@ new_release() {
 switch_release() {
   ln -sfn "releases/$id" "$home/current.new"
   mv -T "$home/current.new" "$home/current"
+}
+
+camera_library() {
+  case ${camera:-$(known camera)} in
+    picamera2* | libcamera*)
+      [ -n "$dry" ] || "$home/current/bin/python" -c 'import picamera2' ||
+        fail "the installed program cannot load picamera2; the reason is above. On bookworm it usually is simplejpeg" \
+          "made for an older NumPy: $home/current/bin/python -m pip install 'simplejpeg>=1.8', then run this again"
+      ;;
+  esac
 }
 
 the_bundle() {
@@ -424,6 +441,7 @@ install_device() {
   debian_packages
   account
   program
+  camera_library
   the_bundle
   settings
   secrets

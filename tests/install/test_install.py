@@ -171,7 +171,9 @@ def _leaves_and_comes_back_with_what_it_learned(device: Machine) -> None:
     assert device.attempt("systemctl", "is-active", "tinyml-edge").stdout == "inactive\n"
     assert not any(device.is_there(path) for path in FILES if not path.startswith("/etc/tinyml/"))
     assert not device.is_there("/opt/tinyml")
-    install(device, "--wheels=/kit/wheels")
+    install(device, "--wheels=/kit/wheels", "--system-packages")
+    assert "true" in device.run("grep", "include-system", "/opt/tinyml/current/pyvenv.cfg")
+    assert install(device) == "tinyml: everything is as it should be; nothing changed\n"
     assert last_boot(device) == (installation, starts + 1)
 
 
