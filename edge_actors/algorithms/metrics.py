@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from math import sqrt
+from math import inf, sqrt
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +29,7 @@ class Metric(Protocol):
     """What the memory asks of a distance; rows are (n, D) and x is (D,), both float32."""
 
     share: float  # of itself that a distance of `near` is off by at most
+    clear: float  # of larger distances, rounding hides less than a thousandth
 
     def note(self, rows: Floats, first: int) -> None:
         """Takes notice of the memory's live rows, of which those from `first` on are other ones."""
@@ -38,9 +39,6 @@ class Metric(Protocol):
 
     def doubt(self, distance: float, x: Floats) -> float:
         """Of two rows, one about as far away as `distance`, the nearer has less closeness if they differ by more."""
-
-    def blurs(self, distance: float, x: Floats) -> bool:
-        """Whether that doubt is more than a thousandth of the distance."""
 
     def near(self, rows: Floats, x: Floats) -> Floats:
         """The distances (m,) of some rows (m, D), as exact as float32 sums are; uses `rows` up."""
@@ -58,7 +56,7 @@ class Euclidean:
     def __init__(self, capacity: int, dimension: int) -> None:
         self._halves = np.zeros(capacity, np.float32)  # |row|^2 / 2
         self._live = self._halves[:0]
-        self._diameter = 0.0  # twice the norm of the largest row
+        self._diameter = self.clear = 0.0  # twice the norm of the largest row
         self.share = (dimension + STEPS) * EPSILON
 
     def note(self, rows: Floats, first: int) -> None:
@@ -66,6 +64,7 @@ class Euclidean:
         self._live = self._halves[: len(rows)]
         self._live[first:] = 0.5 * np.einsum("ij,ij->i", fresh, fresh)
         self._diameter = 2 * sqrt(2 * float(self._live.max(initial=0.0)))
+        self.clear = self._diameter / (sqrt(BLUR / self.share) - 1) if self.share < BLUR else inf
 
     def closeness(self, rows: Floats, x: Floats, out: Floats) -> None:
         np.dot(rows, x, out=out)
@@ -74,9 +73,6 @@ class Euclidean:
     def doubt(self, distance: float, x: Floats) -> float:
         # Twice what |row||x| + |row|^2 / 2 is rounded by; |x| is at most |row| + distance.
         return self.share * (self._diameter + distance) ** 2
-
-    def blurs(self, distance: float, x: Floats) -> bool:
-        return self.doubt(distance, x) > BLUR * distance * distance
 
     def near(self, rows: Floats, x: Floats) -> Floats:
         np.subtract(rows, x, out=rows)
@@ -100,7 +96,7 @@ class Manhattan:
         self._step = max(1, BLOCK // (4 * dimension))
         self._gaps = np.empty((self._step, dimension), np.float32)
         self._ones = np.ones(dimension, np.float32)
-        self.share = (dimension + STEPS) * EPSILON
+        self.share, self.clear = (dimension + STEPS) * EPSILON, 0.0
 
     def note(self, rows: Floats, first: int) -> None:
         """Nothing hangs on the rows."""
@@ -115,9 +111,6 @@ class Manhattan:
 
     def doubt(self, distance: float, x: Floats) -> float:
         return 3 * self.share * distance
-
-    def blurs(self, distance: float, x: Floats) -> bool:
-        return False
 
     def near(self, rows: Floats, x: Floats) -> Floats:
         np.subtract(rows, x, out=rows)
@@ -141,6 +134,7 @@ class Cosine:
         self._scales = np.zeros(capacity, np.float32)  # -1 / |row|
         self._live = self._scales[:0]
         self.share = (dimension + STEPS) * EPSILON
+        self.clear = 2 * self.share / BLUR
 
     def note(self, rows: Floats, first: int) -> None:
         fresh = rows[first:].astype(np.float64)
@@ -154,9 +148,6 @@ class Cosine:
 
     def doubt(self, distance: float, x: Floats) -> float:
         return 2 * self.share * sqrt(float(x.dot(x)))
-
-    def blurs(self, distance: float, x: Floats) -> bool:
-        return 2 * self.share > BLUR * distance
 
     def near(self, rows: Floats, x: Floats) -> Floats:
         return self.exact(rows, x)  # near 0 the difference from 1 leaves nothing of a float32

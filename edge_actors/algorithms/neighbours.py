@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from broker.messages import Float32Array
 from ..arrays import Floats, floats, packed
 from .metrics import metric_of
 from .roster import Roster
-from .votes import UNKNOWN, Origin, Vote, check_finite
+from .votes import NOT_FINITE, UNKNOWN, Origin, Vote
 
 __all__ = ["UNKNOWN", "Memory", "Origin", "Vote"]
 
@@ -68,7 +69,8 @@ class Memory(Roster[Floats]):
         taken = self._live.take(candidates, 0, self._taken, "clip")  # "clip" is the mode that does not copy twice
         nearest = sorted(zip(metric.near(taken, x).tolist(), candidates.tolist(), strict=False))
         farthest, row = nearest[k - 1]
-        check_finite(nearest[0][0])
+        if not nearest[0][0] < inf:
+            raise ValueError(NOT_FINITE)
         doubt = metric.doubt(farthest, x)
         if last + 1 < self.size and not closeness[candidates[last]] - closeness[row] > doubt:
             nearest = self._among(np.flatnonzero(~(closeness > closeness[row] + doubt)), x)
@@ -114,7 +116,7 @@ class Memory(Roster[Floats]):
         others[own] = np.inf
         nearest = others.argmin()
         rival = self.metric.one(self._live[nearest], x)
-        if self.metric.blurs(rival, x):
+        if rival < self.metric.clear:
             near = np.flatnonzero(others <= others[nearest] + self.metric.doubt(rival, x))
             return float(self._exact(near, x).min())
         return rival

@@ -9,14 +9,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from heapq import nsmallest
-from math import dist, fsum, sqrt
+from math import dist, fsum, inf, sqrt
 from operator import mul, sub
 from typing import Any
 
 from broker.messages import Float32Array
 
 from .roster import Roster
-from .votes import check_finite
+from .votes import NOT_FINITE
 
 COSINE_GRID = 2.0**30  # as in `metrics`
 
@@ -25,13 +25,14 @@ Point = tuple[float, ...]
 
 
 def manhattan(a: Point, b: Point) -> float:
-    return fsum(map(abs, map(sub, a, b)))
+    total: float = sum(map(abs, map(sub, a, b)))
+    return total
 
 
 def cosine(a: Point, b: Point) -> float:
     """1 - cos; a vector of zeros has distance 1 to everything."""
-    norms = sqrt(fsum(map(mul, a, a))) * sqrt(fsum(map(mul, b, b)))
-    distance = 1.0 - fsum(map(mul, a, b)) / norms if norms else 1.0
+    norms = sqrt(sum(map(mul, a, a)) * sum(map(mul, b, b)))
+    distance = 1.0 - sum(map(mul, a, b)) / norms if norms else 1.0
     return max(round(distance * COSINE_GRID) / COSINE_GRID, 0.0)
 
 
@@ -80,7 +81,8 @@ class PlainMemory(Roster[Numbers]):
         asked, distance = _point(x), self._distance
         self._distances = array("f", [distance(point, asked) for point in self._points]).tolist()
         rows = nsmallest(self.k, range(self.size), key=self._distances.__getitem__)
-        check_finite(self._distances[rows[0]])
+        if not self._distances[rows[0]] < inf:
+            raise ValueError(NOT_FINITE)
         return rows, [self._distances[row] for row in rows]
 
     def _rival(self, x: Numbers, winner: str) -> float:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from math import inf
 from typing import NamedTuple
 
 UNKNOWN = "unknown"  # the vote of a memory with fewer than k samples
 DISTANCES = ("euclidean", "manhattan", "cosine")
 CONFIDENCES = ("votes", "distance")
+NOT_FINITE = "what is asked for is not finite, or too large to be measured"
 
 
 class Origin(IntEnum):
@@ -26,12 +26,6 @@ class Vote(NamedTuple):
     distances: list[float]  # to the k nearest, nearest first, exact to float32
     labels: list[str]
     rival: float  # distance to the nearest reference sample of another label; 0.0 where there is none
-
-
-def check_finite(distance: float) -> None:
-    """Raises ValueError where not even the nearest sample is at a finite distance."""
-    if not distance < inf:
-        raise ValueError("what is asked for is not finite, or too large to be measured")
 
 
 def winner(labels: Sequence[str], rows: Sequence[int]) -> str:
