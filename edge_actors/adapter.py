@@ -25,8 +25,8 @@ class Adapter(Actor[Inbox, Outbox]):
     Where the whole stream moved, even that would teach the memory a degraded sensor; it refuses.
     """
 
-    def __init__(self, dimension: int, k: int = 5) -> None:
-        self.dimension, self.k = dimension, k
+    def __init__(self, dimension: int, k: int = 5, distance: str = "euclidean") -> None:
+        self.dimension, self.k, self.distance = dimension, k, distance
         self.decisions = 0
         self.classes = 0
         self._proposed: dict[str, PseudoLabelled] = {}  # by adaptation, until the memory has answered
@@ -50,14 +50,14 @@ class Adapter(Actor[Inbox, Outbox]):
 
     def _propose(self, filled: QuarantineFilled) -> Iterator[Outbox]:
         values = floats(filled.values, self.dimension)
-        found = clusters(values, floats(filled.memory_distances), self.k)
+        found = clusters(values, floats(filled.memory_distances), self.k, self.distance)
         large = [part for part in found if len(part) >= SMALLEST_CLASS]
         if not large:
             most = float(len(found[0]) if found else 0)
             reason = "no group of the samples is large enough and nearer to itself than to the memory"
             yield self._rejected(filled, "novel-class", reason, most, SMALLEST_CLASS)
         for part in large:
-            chosen = [part[i] for i in representatives(values[part], MOST_REPRESENTATIVES)]
+            chosen = [part[i] for i in representatives(values[part], MOST_REPRESENTATIVES, self.distance)]
             self.classes += 1
             proposal = PseudoLabelled(
                 at=filled.at,

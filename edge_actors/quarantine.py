@@ -58,10 +58,11 @@ class Quarantine(Actor[Inbox, Outbox]):
         showing: Showing,
         limit: int = 200,
         age_s: float = 7 * DAY_S,
+        distance: str = "euclidean",
     ) -> None:
         self.bundle, self.dimension, self.showing = bundle, dimension, showing
         self.unlike, self.age_s = UNLIKE * usual_distance, age_s
-        self.samples = StrangeSamples(dimension, k, limit)
+        self.samples = StrangeSamples(dimension, k, limit, distance)
         self.episode, self.scope = "", ""  # scope: "" until judged, then novel or global
         self._frame: Frame | None = None  # the last picture; never part of the state
         self._blind = False  # what the camera shows is no sample of anything
