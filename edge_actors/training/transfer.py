@@ -33,7 +33,7 @@ def tensorflow(seed: int) -> Any:
         tf: Any = import_module("tensorflow")
     except ModuleNotFoundError as error:
         raise TrainingError(
-            f"{error.name} is not installed, and training needs it: ./tinyml train installs all it takes,"
+            f"training needs TensorFlow, and {error.name} is not installed: ./tinyml train installs all it takes,"
             " or pip install 'tinymlops[train]'"
         ) from None
     tf.keras.utils.set_random_seed(seed)
