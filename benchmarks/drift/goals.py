@@ -85,7 +85,7 @@ def goals(results: Results) -> list[Goal]:
         _most("recovery p90, frames after the end", recovery(results).p90, 40, "{:.0f}"),
     ]
     for group, name in ((streams.FORCED, "stationary"), ("prior", "prior shift")):
-        for labels in LABELLED:
+        for labels in LABELLED if group == streams.FORCED else (0,):
             lost = results.lost(labels, group)
             mean = sum(lost) / len(lost) if lost else float("nan")
             found.append(_most(f"points lost on a false trigger, {name}, {labels} labels", mean, 0.3))

@@ -46,33 +46,31 @@ def sections(results: Results) -> list[tuple[str, Rows]]:
     ]
 
 
+QUIET = {"control-iid": "FA iid", "control-dwell": "FA dwell 8", "prior": "FA prior"}
+DRIFTING: dict[str, tuple[str, tuple[int, ...]]] = {  # head -> group, severities
+    "unseen .3": ("unseen-30", ()),
+    "unseen .1": ("unseen-10", ()),
+    "unseen .3 dwell 8": ("unseen-30-dwell", ()),
+    "gradual": ("unseen-gradual", ()),
+    "recurring": ("unseen-recurring", ()),
+    "corr. 3-5": ("corruption", SEVERE),
+    "corr. 1-2": ("corruption", MILD),
+    "corr. gradual": ("corruption-gradual", ()),
+}
+
+
 def _detection(results: Results) -> Rows:
-    rows = [
-        ["detector", "FA iid", "FA dwell 8", "FA prior", "unseen .3", ".1", ".3 dwell 8", "gradual", "recurring"],
-    ]
+    rows = [["detector", *QUIET.values(), *DRIFTING]]
+    same = {*LABELLED.values(), *FORCED.values(), FROZEN} - {OURS}  # the same detector
     for way in results.ways:
-        if (way in LABELLED.values() and way != OURS) or way in FORCED.values() or way == FROZEN:
-            continue  # the same detector as OURS
-        watched = FROZEN if way == OURS else way
-        rows.append(
-            [
-                way,
-                *(_rate(results.of(way, group)) for group in ("control-iid", "control-dwell", "prior")),
-                *(
-                    shown(measures.delays(results.of(watched, group)))
-                    for group in (
-                        "unseen-30",
-                        "unseen-10",
-                        "unseen-30-dwell",
-                        "unseen-gradual",
-                        "unseen-recurring",
-                    )
-                ),
-                shown(measures.delays(results.of(watched, "corruption", severities=SEVERE))),
-                shown(measures.delays(results.of(watched, "corruption", severities=MILD))),
-                shown(measures.delays(results.of(watched, "corruption-gradual"))),
-            ]
-        )
+        if way not in same:
+            watched = FROZEN if way == OURS else way
+            alarms = (_rate(results.of(way, group)) for group in QUIET)
+            seen = (
+                shown(measures.delays(results.of(watched, group, severities=severities)))
+                for group, severities in DRIFTING.values()
+            )
+            rows.append([way, *alarms, *seen])
     return rows
 
 
