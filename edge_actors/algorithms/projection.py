@@ -12,6 +12,7 @@ from ..arrays import Floats
 SMALLEST_SPREAD = 0.1  # of the median spread
 # Float32 sums of a thousand squares are exact to about this share; a smaller remainder is rounding, not residual.
 ROUNDING = 1e-6
+LARGEST = 1e12  # feature: the square of what a projection makes of larger ones may be too large for a float32
 
 
 class Projection:

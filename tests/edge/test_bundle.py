@@ -152,7 +152,7 @@ def test_pictures_of_any_size_are_fitted_to_the_model() -> None:
         (
             list(labelled()),
             BuildOptions(dimension=16, augment=0),
-            "16 dimensions is not possible: the model gives 16",
+            "16 dimensions is not possible: there are 16 numbers a picture",
         ),
         (list(labelled()), BuildOptions(dimension=0, augment=0), "so 1 to 15 are"),
         (
