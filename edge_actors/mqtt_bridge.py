@@ -19,6 +19,7 @@ from broker.errors import DecodeError, TooLargeError, TopicError
 from broker.messages import Birth, Header, IngestState, LabelAssigned, Message, Status, Stored, Tick
 
 from .in_flight import InFlight
+from .link_budget import FRAMING, LinkBudget
 from .ports.record import Record
 from .ports.spool import Spool
 from .runtime.door import Doors
@@ -50,11 +51,13 @@ class MqttBridge:
         wanted: Callable[[Message], object] = lambda _message: None,
         root: str = topics.ROOT,
         in_flight: InFlight | None = None,
+        budget: LinkBudget | None = None,
     ) -> None:
         self.device, self.birth, self.root = topics.check_device(device), birth, root
         self.mode, self.wanted = mode, wanted
         self.spool, self.doors, self.tick = spool, doors, tick
         self.in_flight = InFlight() if in_flight is None else in_flight
+        self.budget = LinkBudget() if budget is None else budget
         self.counts: Counter[str] = Counter()
         self.connection = Connection(
             replace(options, client_id=device, will=self._will),
@@ -97,12 +100,12 @@ class MqttBridge:
         self.connection.stop(timeout_s / 2)
 
     def drain(self, timeout_s: float) -> bool:
-        """Waits until everything is stored on the server; False when the time is over, or nobody is there."""
+        """Waits until everything is stored that may be sent; False when the time is over, or nobody is there."""
         end = time.monotonic() + timeout_s
         with self._changed:
             while self.spool.stats().records:
                 left_s = end - time.monotonic()
-                if left_s <= 0 or not self._listening():
+                if left_s <= 0 or not self._listening() or self._only_held():
                     return False
                 self._changed.wait(min(left_s, IDLE_S))
         return True
@@ -155,6 +158,7 @@ class MqttBridge:
             "link_sessions": float(self.connection.state.session),
             "uplink_in_flight": float(len(self.in_flight)),
             "labels_waiting": float(len(self._labels)),
+            **self.budget.metrics(),
             **{name: float(count) for name, count in counts.items()},
         }
 
@@ -286,25 +290,37 @@ class MqttBridge:
     def _listening(self) -> bool:
         return self._up_since is not None and self._ingest is not None and self._ingest.listening
 
+    def _only_held(self) -> bool:
+        """Whether all that waits is what the budget of the link holds back."""
+        if not self.budget.holding or len(self.in_flight):
+            return False
+        return not self.spool.next(1, 1, self.in_flight, self.budget.open(self.tick()))
+
     def _next_batch(self) -> list[Record]:
         records, size = self.in_flight.free
-        if records <= 0 or size <= 0:
+        ranks = self.budget.open(self.tick())
+        if records <= 0 or size <= 0 or not ranks:
             return []
-        batch = self.spool.next(min(records, AT_ONCE), size, self.in_flight)
+        batch = self.spool.next(min(records, AT_ONCE), size, self.in_flight, ranks)
         if len(self.in_flight) and batch and len(batch[0].data) > size:
             return []  # a large one waits until it has the window for itself
         return batch
 
     def _publish(self, record: Record) -> bool:
-        """Sends a record; False when there is no link any more."""
+        """Sends a record, unless the link's budget holds it back; False when there is no link any more."""
+        topic = f"{self.root}/{self.device}/{record.path}"
+        size = len(topic) + len(record.data) + FRAMING
+        if not self.budget.admits(record.rank, size):
+            return True
         try:
-            mid = self.connection.publish(f"{self.root}/{self.device}/{record.path}", record.data)
+            mid = self.connection.publish(topic, record.data)
         except TooLargeError as error:
             log.warning("record %d of boot %s stays on the device: %s", record.seq, record.boot, error)
             self.in_flight.park(record)
             return True
         if mid is None:
             return False
+        self.budget.sent(record.rank, size)
         again = self.in_flight.sent(record, time.monotonic())
         with self._changed:
             self.counts["uplink_resent" if again else "uplink_published"] += 1
@@ -338,8 +354,10 @@ class MqttBridge:
         """Publishes what is retained; False when there is no link."""
         path = topics.path_of(message)
         data = codec.encode(message, self._header())
-        if self.connection.publish(f"{self.root}/{self.device}/{path}", data, retain=True) is None:
+        topic = f"{self.root}/{self.device}/{path}"
+        if self.connection.publish(topic, data, retain=True) is None:
             return False
+        self.budget.sent(topics.Rank.VITAL, len(topic) + len(data) + FRAMING)
         with self._changed:
             self.counts[f"uplink_{path.partition('/')[0]}_bytes"] += len(data)
         return True

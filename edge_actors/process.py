@@ -272,6 +272,7 @@ class EdgeProcess:
             wanted=self.managed.desk.take if self.managed else _nobody,
             root=settings.root,
             in_flight=InFlight(settings.in_flight, settings.in_flight_kb << 10, settings.confirm_timeout_s),
+            budget=settings.link_budget(),
         )
 
     def birth(self) -> Birth:

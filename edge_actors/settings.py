@@ -12,6 +12,7 @@ from broker.address import BrokerAddress
 from broker.errors import SettingsError
 from broker.settings import setting
 
+from .link_budget import LinkBudget, QuietHours, budgets
 from .location import told_place
 
 PREFIX = "TINYML_EDGE_"
@@ -75,6 +76,24 @@ class EdgeSettings:
     )
     in_flight: int = setting(200, "records on their way to the server at most", remote="restart")
     in_flight_kb: int = setting(1024, "bytes on their way to the server at most, in KB", remote="restart")
+    link_kb_per_hour: str = setting(
+        "",
+        "what a metered link may carry in an hour, in KB: for all together, and for ranks (prediction, telemetry,"
+        " picture, sample, vital), like 500,picture=300; what is over it waits; vital records only where named",
+        remote="restart",
+    )
+    quiet_hours: str = setting(
+        "",
+        "when the link is left alone, in the machine's local time or UTC, like 22:00-06:00 or 22:00-06:00 UTC; not"
+        " observed while the clock is not synced",
+        remote="restart",
+    )
+    quiet_sends: str = setting(
+        "vital",
+        "what is sent in quiet hours: vital records (drift, adaptations, answers to labels), or nothing",
+        choices=("vital", "nothing"),
+        remote="restart",
+    )
     drain_s: float = setting(
         2.0, "on a clean stop, wait so long for the server to confirm what is left", remote="restart"
     )
@@ -161,6 +180,7 @@ class EdgeSettings:
         for name in NOT_NEGATIVE:
             if not getattr(self, name) >= 0:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it cannot be negative")
+        self.link_budget()  # says what is wrong with it
         if bool(self.cert_file) != bool(self.key_file):
             raise SettingsError("cert_file and key_file belong together; one of them is missing")
 
@@ -174,6 +194,10 @@ class EdgeSettings:
             cert_file=self.cert_file,
             key_file=self.key_file,
         )
+
+    def link_budget(self) -> LinkBudget:
+        """What a metered link may carry. Raises SettingsError."""
+        return LinkBudget(budgets(self.link_kb_per_hour), QuietHours.of(self.quiet_hours), self.quiet_sends)
 
     def directory(self) -> Path:
         """The state directory."""

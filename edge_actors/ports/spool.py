@@ -12,9 +12,11 @@ import secrets
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from broker.topics import Rank
 
 from ..errors import SpoolDamagedError
 from .record import Record
@@ -93,18 +95,24 @@ class Spool:
                 self._faults.add("spool_full")
             self._changed.notify_all()
 
-    def next(self, limit: int, max_bytes: int, skip: Container[tuple[str, int]] = ()) -> list[Record]:
-        """Records to send, none of `skip`: highest rank first, oldest first within it."""
+    def next(
+        self,
+        limit: int,
+        max_bytes: int,
+        skip: Container[tuple[str, int]] = (),
+        ranks: Collection[int] = tuple(Rank),
+    ) -> list[Record]:
+        """Records of these ranks to send, none of `skip`: highest rank first, oldest first within it."""
         with self._disk:
             found: list[Record] = []
             if self._file is not None:
                 try:
-                    found = self._file.next(limit, max_bytes, skip)
+                    found = self._file.next(limit, max_bytes, skip, ranks)
                 except DISK_ERRORS as error:
                     self._failed(error)
         with self._changed:
             if not found and self._faults & DISK_FAULTS:  # what the disk does not take is sent from memory
-                found = self._queue.peek(limit, max_bytes, skip)
+                found = self._queue.peek(limit, max_bytes, skip, ranks)
         return found
 
     def confirm(self, boot: str, ranges: Iterable[tuple[int, int]]) -> int:

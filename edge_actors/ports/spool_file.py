@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -119,10 +119,16 @@ class SpoolFile:
             raise
         return self.given_up["refused"] - given_up["refused"]
 
-    def next(self, limit: int, max_bytes: int, skip: Container[tuple[str, int]]) -> list[Record]:
-        """Records to send: highest rank first, oldest first within it; at least one where there is any."""
+    def next(
+        self,
+        limit: int,
+        max_bytes: int,
+        skip: Container[tuple[str, int]],
+        ranks: Collection[int] = tuple(Rank),
+    ) -> list[Record]:
+        """Records of these ranks: highest rank first, oldest first within it; at least one where there is any."""
         found: list[Record] = []
-        for (id_,) in self._db.execute("SELECT id FROM records ORDER BY rank DESC, id"):
+        for id_ in self._ids(ranks):
             if len(found) == limit or max_bytes <= 0:
                 break
             boot, seq = self._key(id_)
@@ -133,6 +139,11 @@ class SpoolFile:
                     break
                 found.append(record)
         return found
+
+    def _ids(self, ranks: Collection[int]) -> Iterator[int]:
+        for rank in sorted(ranks, reverse=True):
+            for (id_,) in self._db.execute("SELECT id FROM records WHERE rank = ? ORDER BY id", (int(rank),)):
+                yield id_
 
     def confirm(self, boot: str, ranges: Sequence[tuple[int, int]]) -> int:
         """Forgets the records of a boot whose numbers lie in the ranges (inclusive); returns how many there were."""

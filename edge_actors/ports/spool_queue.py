@@ -50,13 +50,15 @@ class SpoolQueue:
             self._waiting[record.rank].appendleft(record)
             self.bytes += len(record.data)
 
-    def peek(self, limit: int, max_bytes: int, skip: Container[tuple[str, int]]) -> list[Record]:
-        """Records to send from here, highest rank first, oldest first within it."""
+    def peek(
+        self, limit: int, max_bytes: int, skip: Container[tuple[str, int]], ranks: Container[int] = tuple(Rank)
+    ) -> list[Record]:
+        """Records of these ranks to send from here, highest rank first, oldest first within it."""
         found: list[Record] = []
         for record in chain.from_iterable(self._waiting.values()):
             if len(found) == limit or max_bytes <= 0:
                 break
-            if (record.boot, record.seq) not in skip:
+            if record.rank in ranks and (record.boot, record.seq) not in skip:
                 found.append(record)
                 max_bytes -= len(record.data)
         return found

@@ -24,11 +24,13 @@ from broker.messages import (
     LabelAssigned,
     LogRecord,
     Message,
+    Predictions,
     Status,
     Stored,
     Tick,
 )
 from edge_actors.in_flight import InFlight
+from edge_actors.link_budget import LinkBudget, QuietHours
 from edge_actors.mqtt_bridge import KEPT_LABELS, MqttBridge
 from edge_actors.ports.spool import Spool
 from edge_actors.runtime.door import Door, Doors
@@ -196,6 +198,54 @@ def test_a_record_that_the_broker_cannot_take_stays_and_holds_nobody_up(scene: S
     wait_until(lambda: scene.spool.stats().records == 1)
     assert scene.server.seqs() == [2]
     assert bridge.faults() == {"record_too_large"}
+
+
+def test_what_is_over_the_budget_of_the_link_waits_and_what_is_vital_does_not(scene: Scene) -> None:
+    scene.put(*[LogRecord(text="x" * 1000) for _ in range(10)], DriftDetected(), Predictions(), DriftDetected())
+    bridge = scene.bridge(budget=LinkBudget({"telemetry": 5_000}))
+    scene.server.listen()
+    wait_until(lambda: scene.spool.stats().records == 6)
+    assert scene.server.seqs() == [11, 13, 1, 2, 3, 4, 12], "and the oldest of what waits goes first"
+    assert not bridge.drain(60.0), "what is held back is not waited for"
+    assert bridge.metrics()["link_hour_telemetry_kb"] <= 5.0
+    assert bridge.metrics()["link_ranks_waiting"] == 1
+    scene.put(DriftDetected(), LogRecord(text="small"))
+    wait_until(lambda: scene.server.seqs()[-1] == 14)
+    wait_until(lambda: scene.spool.stats().records == 7)
+
+
+def test_what_waited_for_the_budget_goes_an_hour_later_and_nothing_is_lost(scene: Scene) -> None:
+    now = 0.0
+    scene.put(*[LogRecord(text="x" * 1000) for _ in range(10)])
+    bridge = scene.bridge(budget=LinkBudget({"telemetry": 5_000}, monotonic=lambda: now))
+    scene.server.listen()
+    wait_until(lambda: scene.spool.stats().records == 6)
+    for hours, left in ((1, 2), (2, 0)):
+        now = hours * 3700.0
+        bridge.wake()
+        wait_until(lambda left=left: scene.spool.stats().records == left)  # type: ignore[misc]
+    assert scene.server.seqs() == list(range(1, 11))
+
+
+def test_in_quiet_hours_only_what_is_vital_is_sent(scene: Scene) -> None:
+    scene.put(LogRecord(), DriftDetected())
+    quiet = QuietHours.of("00:00-01:00 UTC")  # the scene's clock says 00:00
+    bridge = scene.bridge(budget=LinkBudget(quiet=quiet))
+    scene.server.listen()
+    wait_until(lambda: scene.spool.stats().records == 1)
+    assert scene.server.seqs() == [2]
+    assert bridge.metrics()["link_quiet"] == 1
+    assert not bridge.drain(60.0)
+
+
+def test_in_quiet_hours_nothing_is_sent_where_people_want_that(scene: Scene) -> None:
+    scene.put(LogRecord(), DriftDetected())
+    bridge = scene.bridge(budget=LinkBudget(quiet=QuietHours.of("23:00-01:00 UTC"), quiet_sends="nothing"))
+    scene.server.listen()
+    wait_until(lambda: bridge.budget.holding and bridge.metrics()["link_up_s"])
+    assert not bridge.drain(60.0)
+    assert scene.server.seqs() == []
+    assert scene.spool.stats().records == 2
 
 
 def test_a_new_fault_is_in_the_retained_status_at_once(scene: Scene) -> None:
