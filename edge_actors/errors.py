@@ -71,6 +71,18 @@ class CommandError(EdgeError):
     """A command from afar cannot be carried out."""
 
 
+class DownloadError(EdgeError):
+    """A file cannot be fetched, or is not what it should be."""
+
+    def __init__(self, reason: str, *, final: bool) -> None:
+        super().__init__(reason)
+        self.final = final  # whether trying again is of no use
+
+
+class ShadowError(EdgeError):
+    """A bundle cannot be run beside the present one."""
+
+
 # ---- the runtime -----------------------------------------------------------------------------------------------
 
 

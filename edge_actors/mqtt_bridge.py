@@ -75,7 +75,7 @@ class MqttBridge:
         self._labels: dict[str, LabelAssigned] = {}  # latest revision of each sample that no door has taken yet
         self._ingest: IngestState | None = None
         self._worker = ""  # whom the records in flight were sent to
-        self._announce = self._woken = self._stopping = False
+        self._announce = self._woken = self._stopping = self._holds = False
         self._reported: dict[type[Message], Message] = {}  # what is retained beside status and birth
         self._unsaid: set[type[Message]] = set()  # of these, what the present link has not been told
         self._up_since: float | None = None
@@ -121,6 +121,12 @@ class MqttBridge:
         with self._changed:
             self._reported[type(message)] = message
             self._unsaid.add(type(message))
+        self.wake()
+
+    def hold_labels(self, holds: bool) -> None:
+        """Whether labels wait here, unacknowledged, for the device to be ready for them."""
+        with self._changed:
+            self._holds = holds
         self.wake()
 
     def announce(self, birth: Birth | None = None) -> None:
@@ -264,7 +270,7 @@ class MqttBridge:
 
     def _deliver_labels(self) -> None:
         with self._changed:
-            labels = list(self._labels.values())
+            labels = [] if self._holds else list(self._labels.values())
         for label in labels:
             if not self.doors.post(label):
                 return  # the door is full; the label is kept and tried again

@@ -22,7 +22,7 @@ from . import pictures, wiring
 from .bundle import Bundle
 from .camera import Camera, Shape
 from .clock import MessageClock, Ticker, clock_quality
-from .errors import RestoreError, StateDirectoryError
+from .errors import BundleError, RestoreError, StateDirectoryError
 from .in_flight import InFlight
 from .mqtt_bridge import MqttBridge
 from .ports.camera import Source, open_source
@@ -31,7 +31,7 @@ from .ports.outbox import Outbox
 from .ports.snapshots import SnapshotStore
 from .ports.spool import Spool
 from .ports.state_directory import StateDirectory
-from .remote.managed import Managed, gives_up
+from .remote.managed import Managed, bundle_given_up
 from .runtime.device import Device, Identity
 from .runtime.door import Doors
 from .runtime.recording import Outputs, Recording
@@ -63,16 +63,22 @@ def start(setup: EdgeSettings) -> EdgeProcess:
     except StateDirectoryError:
         raise
     except TinymlError as error:
-        if not gives_up(setup, str(error)):
+        if setup.mode != "managed":
             raise
-        log.error("the device does not start with the settings that are wanted: %s", error)
-        return EdgeProcess(setup)
+        why = error
+    log.error("the device does not start as it is wanted: %s", why)
+    if isinstance(why, BundleError) and bundle_given_up(setup, str(why)):
+        return start(setup)
+    process = EdgeProcess(setup, as_set_up=True)
+    if process.managed is not None:
+        process.managed.config.refuse(str(why))
+    return process
 
 
 class EdgeProcess:
     """Everything a device is made of. Raises TinymlError when it cannot be put together."""
 
-    def __init__(self, setup: EdgeSettings) -> None:
+    def __init__(self, setup: EdgeSettings, *, as_set_up: bool = False) -> None:
         self.reason = ""  # why it stops
         self.again = False  # whether it wants to be made anew then
         self.crash: BaseException | None = None  # what a thread failed with
@@ -82,9 +88,10 @@ class EdgeProcess:
         with ExitStack() as undo:
             self.state = StateDirectory(setup.directory())
             undo.callback(self.state.release)
-            self.managed = Managed(self, setup) if setup.mode == "managed" else None
+            self.managed = Managed(self, setup, as_set_up=as_set_up) if setup.mode == "managed" else None
             self.settings = settings = setup if self.managed is None else self.managed.config.settings
-            self.bundle = Bundle.load(settings.bundle, settings.threads)
+            path = settings.bundle if self.managed is None else self.managed.models.path
+            self.bundle = Bundle.load(path, settings.threads)
             source = open_source(settings.camera, settings.fps, self._camera_stops)
             self.spool = Spool(self.state.path, settings.spool_mb << 20)
             undo.callback(self.spool.close)
@@ -220,6 +227,8 @@ class EdgeProcess:
     def _resume(self) -> float:
         """Goes on from the newest snapshot; returns the message time to go on from."""
         snapshot = self.snapshots.latest()
+        if self.managed is not None:
+            snapshot = self.managed.models.state_for(self.bundle, snapshot)
         if snapshot is None:
             return 0.0
         try:
@@ -269,7 +278,7 @@ class EdgeProcess:
             doors=self.doors,
             tick=self.ticker.tick,
             mode=settings.mode,
-            wanted=self.managed.desk.take if self.managed else _nobody,
+            wanted=self.managed.take if self.managed else _nobody,
             root=settings.root,
             in_flight=InFlight(settings.in_flight, settings.in_flight_kb << 10, settings.confirm_timeout_s),
             budget=settings.link_budget(),

@@ -99,7 +99,7 @@ def _entries(data: bytes, where: str) -> dict[str, bytes]:
         raise BundleError(where, "it is damaged, cut off, or no bundle at all") from None
 
 
-def _manifest(data: bytes, held: set[str], where: str) -> dict[str, Any]:
+def _manifest(data: bytes, held: set[str] | None, where: str) -> dict[str, Any]:
     if len(data) > MOST_MANIFEST_BYTES:
         raise BundleError(where, f"a manifest of {len(data)} bytes is too large")
     try:
@@ -110,6 +110,27 @@ def _manifest(data: bytes, held: set[str], where: str) -> dict[str, Any]:
         raise BundleError(where, "its manifest is not that of a bundle")
     if manifest.get("version") != VERSION:
         raise BundleError(where, f"its format is version {manifest.get('version')}, this software knows {VERSION}")
-    if not isinstance(manifest.get("parts"), dict) or set(manifest["parts"]) != held:
+    listed = manifest.get("parts")
+    if not isinstance(listed, dict) or held not in (None, set(listed)):
         raise BundleError(where, "its manifest does not list the parts of a bundle")
     return manifest
+
+
+def manifest_in(path: Path) -> dict[str, Any]:
+    """What the bundle in a file says of itself; its parts are not looked at. Raises BundleError."""
+    return _manifest(_said(path), None, str(path))
+
+
+def digest_in(path: Path) -> str:
+    """The digest of the bundle in a file; its parts are not looked at. Raises BundleError."""
+    return digest_of(_said(path))
+
+
+def _said(path: Path) -> bytes:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo(MANIFEST).file_size > MOST_MANIFEST_BYTES:
+                raise BundleError(str(path), "its manifest is too large")
+            return archive.read(MANIFEST)
+    except (zipfile.BadZipFile, KeyError, EOFError, OSError, ValueError, struct.error, RuntimeError):
+        raise BundleError(str(path), "it cannot be read, or is no bundle") from None

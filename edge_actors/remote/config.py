@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -42,12 +43,12 @@ class RemoteConfig:
     `settings` are what the device runs with, `reported` is what it says of them.
     """
 
-    def __init__(self, kept: Kept, base: EdgeSettings) -> None:
+    def __init__(self, kept: Kept, base: EdgeSettings, *, as_set_up: bool = False) -> None:
         self._kept, self.base = kept, base
         document = kept.read()
         self.revision = int(document.get("revision", 0))
         self.wanted: dict[str, str] = dict(document.get("settings", {}))
-        verdict = self._judged(document.get("refused", ""))
+        verdict = self._judged("it was not tried" if as_set_up else document.get("refused", ""))
         self.settings = verdict.settings
         self.reported = self._report(verdict, waiting=set())
 
@@ -76,12 +77,11 @@ class RemoteConfig:
         self.reported = self._report(verdict, waiting)
         return self.settings, waiting
 
-    def refuse(self, reason: str) -> bool:
-        """Notes that the device does not start with what is wanted; False where that cannot be why."""
-        if self.settings == self.base:
-            return False
-        self._kept.write({"revision": self.revision, "settings": self.wanted, "refused": reason})
-        return True
+    def refuse(self, reason: str) -> None:
+        """Notes that the device does not start with what is wanted, but does as it was set up."""
+        self.reported = self._report(self._judged(reason), waiting=set())
+        with suppress(StateDirectoryError):  # then the next start finds out again
+            self._kept.write({"revision": self.revision, "settings": self.wanted, "refused": reason})
 
     def _now(self, name: str) -> Any:
         return getattr(self.settings, name)

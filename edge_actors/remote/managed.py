@@ -1,4 +1,4 @@
-"""A device that people manage from afar: what it does with settings and commands, put together."""
+"""A device that people manage from afar: what it does with settings, commands and models, put together."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from broker.messages import CommandIssued, CommandReported, ConfigDesired, Tick
+from broker.messages import CommandIssued, CommandReported, ConfigDesired, Message, ModelDesired, Tick
 
 from ..errors import CommandError
 from ..ports.kept import Kept
@@ -16,6 +16,7 @@ from .commands import Commands, Verbs
 from .config import RemoteConfig
 from .desk import Desk, Overheard
 from .diagnostics import LastLines, diagnostics
+from .models import Models, ledger_of
 
 if TYPE_CHECKING:
     from ..mqtt_bridge import MqttBridge
@@ -27,19 +28,20 @@ CONFIG, COMMANDS = "config.json", "commands.json"  # in the state directory
 PATIENCE_S = 5.0  # with the loop, when it is to take a report
 
 
-def gives_up(setup: EdgeSettings, reason: str) -> bool:
-    """Notes why a device does not start; True when it may as it was set up, without what is wanted of it."""
-    if setup.mode != "managed":
-        return False
-    return RemoteConfig(Kept(setup.directory() / CONFIG), setup).refuse(reason)
+def bundle_given_up(setup: EdgeSettings, reason: str) -> bool:
+    """The bundle that people wanted does not load; True when the device may start with the one before it."""
+    return ledger_of(setup.directory()).gives_up(reason)
 
 
 class Managed:
     """What mode managed adds to a process, which it asks for its parts when it needs them."""
 
-    def __init__(self, process: EdgeProcess, setup: EdgeSettings) -> None:
+    def __init__(self, process: EdgeProcess, setup: EdgeSettings, *, as_set_up: bool = False) -> None:
         self.process = process
-        self.config = RemoteConfig(Kept(process.state.path / CONFIG), setup)
+        self.config = RemoteConfig(Kept(process.state.path / CONFIG), setup, as_set_up=as_set_up)
+        self.models = Models(
+            process, setup.bundle, report=lambda report: self._bridge().report(report), kept=self._take_labels
+        )
         self.commands = Commands(
             Kept(process.state.path / COMMANDS),
             Verbs(
@@ -66,14 +68,25 @@ class Managed:
         """The same outbox; what actors report of commands is heard on the way."""
         return Overheard(outbox, self.desk.heard)
 
+    def take(self, message: Message) -> None:
+        """Something that came down; for any thread."""
+        if isinstance(message, ModelDesired):
+            self.models.take(message)
+        else:
+            self.desk.take(message)
+
     def start(self) -> None:
+        # What people label while a bundle is on trial is for the one that stays.
+        self._bridge().hold_labels(self.models.on_trial)
         logging.getLogger().addHandler(self._lines)
         self.live["log_level"](self.config.settings)
         self._bridge().report(self.config.reported)
         self.desk.start()
+        self.models.start()
 
     def stop(self) -> None:
         self.desk.stop()
+        self.models.stop(clean=self.process.crash is None)
         logging.getLogger().removeHandler(self._lines)
 
     # ---- on the desk's thread ----------------------------------------------------------------------------------
@@ -95,6 +108,9 @@ class Managed:
     def _to_the_actors(self, command: CommandIssued) -> None:
         if not self.process.doors.post(command):
             raise CommandError("too many commands are waiting")
+
+    def _take_labels(self) -> None:
+        self._bridge().hold_labels(False)
 
     def _rebirth(self, _command: CommandIssued) -> dict[str, str]:
         self._bridge().announce()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from broker.messages import Message
@@ -29,6 +29,7 @@ class Doors:
     def __init__(self, doors: Mapping[type[Message], Door]) -> None:
         self.doors = dict(doors)
         self._waiting: dict[type[Message], deque[Message]] = {kind: deque() for kind in doors}
+        self._watched: dict[type[Message], Callable[[Message], object]] = {}
         self._turned_away: dict[type[Message], int] = dict.fromkeys(doors, 0)
         lock = threading.RLock()  # a signal handler may close the doors while its own thread is inside
         self._changed = threading.Condition(lock)  # something came in
@@ -39,6 +40,8 @@ class Doors:
         """Leaves a message at its door; False when it was refused."""
         kind = type(message)
         door = self.doors[kind]
+        if look := self._watched.get(kind):
+            look(message)
         with self._changed:
             waiting = self._waiting[kind]
             full = len(waiting) >= door.room
@@ -51,6 +54,13 @@ class Doors:
             waiting.append(message)
             self._changed.notify()
             return True
+
+    def watch(self, kind: type[Message], look: Callable[[Message], object] | None) -> None:
+        """Lets somebody see what is left at a door, on the thread that leaves it: he must not wait. None: nobody."""
+        if look is None:
+            self._watched.pop(kind, None)
+        else:
+            self._watched[kind] = look
 
     def take(self, timeout_s: float | None = None) -> Message | None:
         """The next message: first door first. None when the time is over, or when closed and empty."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from broker import codec
+from broker.errors import TinymlError
 from broker.messages import CommandIssued, CommandReported, ConfigReported, Header, Message
 from edge_actors.process import EdgeProcess, start
 from edge_actors.settings import EdgeSettings
@@ -35,8 +36,11 @@ class Site:
         while again and not self._stopping:
             process = start(self.setup)
             self.processes.append(process)
-            process.run()
-            again = process.again
+            try:
+                process.run()
+                again = process.again
+            except TinymlError:
+                again = True  # as systemd would
 
     def stop(self) -> None:
         self._stopping = True

@@ -80,13 +80,15 @@ def test_an_older_revision_is_ignored_and_the_same_changes_nothing(tmp_path: Pat
 
 def test_settings_with_which_the_device_does_not_start_are_put_aside(tmp_path: Path) -> None:
     config(tmp_path).take(wanted(3, threads="64"))
-    assert config(tmp_path).refuse("no thread can be started")
+    set_up = RemoteConfig(Kept(tmp_path / "config.json"), setup(), as_set_up=True)
+    assert set_up.settings == set_up.base
+    set_up.refuse("no thread can be started")
     held = config(tmp_path)
+    assert held.reported == set_up.reported
     assert held.settings == held.base
     assert held.reported.rejected == {
         "threads": "the device does not start with these settings: no thread can be started"
     }
-    assert not held.refuse("it does not start as it was set up either")
     assert held.take(wanted(4, threads="2")) is not None
 
 
