@@ -179,6 +179,7 @@ class Scored(Message):
     scene: bool = False  # whether the frame opened a new scene
     in_drift: bool = False
     episode: str = ""  # id of the drift episode, empty outside
+    departure: float = 0.0  # in drift: of its scene from the usual, in the direction of the drift, in spreads
 
 
 @message
@@ -564,6 +565,8 @@ class ModelDesired(Message):
     sha256: str = ""  # of the file
     shadow_frames: int = 200  # that it is to run beside the present one before it may try
     trial_s: float = 300.0  # that it is to run well before it stays
+    least_agreement: float = 0.5  # with the present one, as a share of the frames
+    most_slower: float = 2.0  # how many times as long a frame may take as with the present one
 
 
 @message
