@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("edge_actors.run_cli", "run a device"),
+    "cameras": ("edge_actors.cameras_cli", "list the cameras of this machine"),
     "snapshots": ("edge_actors.snapshots_cli", "list the states that a device keeps"),
     "rollback": ("edge_actors.rollback_cli", "make a stopped device go on from an earlier one"),
     "export": ("edge_actors.export_cli", "write what waits for the server into a file, to carry it there"),

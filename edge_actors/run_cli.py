@@ -49,7 +49,7 @@ def _run_once(settings: EdgeSettings, signals: _Signals) -> bool:
     link = "no link" if settings.mode == "autonomous" else str(settings.address())
     print(
         f"{settings.device} runs: boot {process.spool.boot}, bundle {process.bundle.digest[:12]}, "
-        f"camera {settings.camera}, {link}, state in {process.state.path}",
+        f"camera {without_password(settings.camera)}, {link}, state in {process.state.path}",
         flush=True,
     )
     form = settings.status if settings.status != "auto" else ("text" if sys.stdout.isatty() else "none")

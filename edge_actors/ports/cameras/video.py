@@ -40,8 +40,10 @@ class Video:
         """What is run."""
         # A datagram that is lost tears the picture, and the firewalls in between let TCP through.
         transport = ["-rtsp_transport", "tcp"] if self.scheme in ("rtsp", "rtsps") else []
-        live = ["-fflags", "nobuffer", "-flags", "low_delay"] if self.paced else []
-        sampled = ["-vf", f"fps={self._fps}"] if self._fps > 0 else []
+        # Without the last one ffmpeg watches for five seconds how fast pictures come before it gives the first.
+        live = ["-fflags", "nobuffer", "-flags", "low_delay", "-fpsprobesize", "0"] if self.paced else []
+        # Every picture as it comes; else ffmpeg repeats some to keep the pace that it thinks the stream should have.
+        sampled = ["-vf", f"fps={self._fps}"] if self._fps > 0 else ["-fps_mode", "passthrough"]
         # Each picture comes as PPM, which carries its own size, so nothing has to be asked beforehand.
         output = ["-an", "-f", "image2pipe", "-c:v", "ppm", "-"]
         return ["ffmpeg", "-nostdin", "-v", "error", *transport, *live, "-i", self.url, *sampled, *output]
