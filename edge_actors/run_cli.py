@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from broker.settings import load
 
+from .ports.camera import without_password
 from .process import start
 from .settings import PREFIX, EdgeSettings
 from .status import StatusLine
