@@ -17,6 +17,15 @@ from .location import told_place
 
 PREFIX = "TINYML_EDGE_"
 ARITHMETICS = ("numpy", "python")
+DETECTORS = (
+    "scene-cusum",
+    "scene-mewma",
+    "page-hinkley",
+    "confidence",
+    "distribution",
+    "feature-ewma",
+    "error-rate",
+)
 PRIVACY = ("features", "thumbnail", "picture")
 
 
@@ -106,6 +115,12 @@ class EdgeSettings:
         "off", "record what is let in, for `tinyml replay`: off, auto (in the state directory), a folder"
     )
     journal_mb: int = setting(16, "room on the disk for that, in MB; the oldest gives way")
+    write_mb_per_day: float = setting(
+        1000.0,
+        "what may be written to the disk in a day, in MB; when it is more, that is a named fault, snapshots become"
+        " fewer, records wait for each other, and the journal pauses; 0: as much as it likes",
+        remote="restart",
+    )
     snapshot_interval_s: float = setting(
         300.0, "save within so long what a drift changed; labels are saved at once", remote="restart"
     )
@@ -131,6 +146,11 @@ class EdgeSettings:
     report_s: float = setting(60.0, "how often telemetry and predictions are reported, in seconds", remote="restart")
     reading_s: float = setting(5.0, "how often the device measures itself, in seconds", remote="live")
 
+    detectors: str = setting(
+        "scene-cusum,scene-mewma",
+        "what watches for drift, one or several of: " + ", ".join(DETECTORS),
+        remote="restart",
+    )
     false_alarm_scenes: int = setting(
         200_000,
         "wanted mean number of scenes between two false drift alarms; more means later alarms",
@@ -138,6 +158,28 @@ class EdgeSettings:
     )
     commissioning_frames: int = setting(
         500, "frames after the first start in which the device learns what is usual here"
+    )
+    ph_threshold: float = setting(
+        50.0, "page-hinkley: alarm above it, in the units of the distance", remote="restart"
+    )
+    ph_alpha: float = setting(0.005, "page-hinkley: slack of a frame, in the same units", remote="restart")
+    ph_entry_factor: float = setting(
+        0.0,
+        "page-hinkley: a drift begins only at a frame farther than this times the mean; the seed names 1.5 and does"
+        " not use it",
+        remote="restart",
+    )
+    ph_exit_factor: float = setting(
+        1.2, "page-hinkley: a frame nearer than this times the mean ends the drift", remote="restart"
+    )
+    ph_cooldown_s: float = setting(0.0, "page-hinkley: no second alarm within so long", remote="restart")
+    ph_adaptive: bool = setting(
+        False,
+        "page-hinkley: alpha and threshold in learned spreads of the distance, from false_alarm_scenes",
+        remote="restart",
+    )
+    ph_reference: bool = setting(
+        False, "page-hinkley: begin with the distances of the bundle's calibration frames", remote="restart"
     )
     quarantine_size: int = setting(200, "samples kept aside at most", remote="restart")
     seed: int = setting(0, "seed of all chance in the device")
@@ -180,6 +222,7 @@ class EdgeSettings:
         for name in NOT_NEGATIVE:
             if not getattr(self, name) >= 0:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it cannot be negative")
+        self.detector_names()  # says what is wrong with them
         self.link_budget()  # says what is wrong with it
         if bool(self.cert_file) != bool(self.key_file):
             raise SettingsError("cert_file and key_file belong together; one of them is missing")
@@ -194,6 +237,16 @@ class EdgeSettings:
             cert_file=self.cert_file,
             key_file=self.key_file,
         )
+
+    def detector_names(self) -> tuple[str, ...]:
+        """The detectors to run, in their order. Raises SettingsError."""
+        names = tuple(name.strip() for name in self.detectors.split(","))
+        for name in names:
+            if name not in DETECTORS:
+                raise SettingsError(f"there is no detector {name!r}; there are {', '.join(DETECTORS)}")
+        if len(set(names)) < len(names):
+            raise SettingsError(f"detectors names one of them twice: {self.detectors}")
+        return names
 
     def link_budget(self) -> LinkBudget:
         """What a metered link may carry. Raises SettingsError."""
@@ -257,6 +310,27 @@ AT_LEAST_ONE = (
     "threads",
     "false_alarm_scenes",
 )
-POSITIVE = ("reconnect_s", "confirm_timeout_s", "snapshot_interval_s", "snapshot_quiet_s", "report_s", "reading_s")
-NOT_NEGATIVE = ("fps", "camera_stale_s", "camera_frozen_s", "drain_s", "location_precision_km", "commissioning_frames", "seed")
+POSITIVE = (
+    "reconnect_s",
+    "confirm_timeout_s",
+    "snapshot_interval_s",
+    "snapshot_quiet_s",
+    "report_s",
+    "reading_s",
+    "ph_threshold",
+    "ph_exit_factor",
+)
+NOT_NEGATIVE = (
+    "fps",
+    "camera_stale_s",
+    "camera_frozen_s",
+    "drain_s",
+    "write_mb_per_day",
+    "location_precision_km",
+    "commissioning_frames",
+    "ph_alpha",
+    "ph_entry_factor",
+    "ph_cooldown_s",
+    "seed",
+)
 PATHS = ("bundle", "state_dir", "ca_file", "cert_file", "key_file")

@@ -40,9 +40,10 @@ from broker.messages import (
 )
 
 from .adapter import Adapter
-from .algorithms.cusum import SceneCusum
-from .algorithms.mewma import SceneMewma
-from .algorithms.recovery import Recovery
+from .algorithms import detectors
+from .algorithms.ending import Ending
+from .algorithms.page_hinkley import Printed
+from .algorithms.placing import Placing
 from .algorithms.scene_gate import SceneGate
 from .bundle import Bundle
 from .camera_guard import CameraGuard
@@ -95,7 +96,7 @@ ROUTES: dict[type[Message], tuple[str, ...]] = {
     MemoryChanged: ("adapter", "state_manager"),
     AdaptationDecided: ("quarantine", "uplink"),
     LabelAssigned: ("quarantine",),
-    LabelResolved: ("knn",),
+    LabelResolved: ("knn", "drift_monitor"),
     LabelApplied: ("state_manager",),
     CommandIssued: ("state_manager", "quarantine"),
     CommandReported: ("uplink",),
@@ -104,7 +105,7 @@ ROUTES: dict[type[Message], tuple[str, ...]] = {
     SnapshotTaken: ("uplink",),
     LabelAcknowledged: ("uplink",),
     Predictions: ("uplink",),
-    Vitals: ("health",),
+    Vitals: ("health", "state_manager"),
     Telemetry: ("uplink",),
     LogRecord: ("uplink",),
     DeadLetter: ("uplink",),
@@ -127,7 +128,22 @@ ACTORS: dict[str, type[Actor[Any, Any]]] = {
 def build(settings: EdgeSettings, bundle: Bundle, outbox: Outbox) -> dict[str, Factory]:
     """How to make each actor of a device; made again after a failure, an actor begins as fresh as the first time."""
     contents, statistics = bundle.contents, bundle.contents.statistics
-    dimension, k = contents.projection.dimension, contents.settings.k
+    dimension, k, distance = contents.projection.dimension, contents.settings.k, contents.settings.distance
+    usual = detectors.Usual(
+        statistics,
+        contents.calibration,
+        lambda: bundle.memory(settings.arithmetic),
+        settings.false_alarm_scenes,
+        Printed(
+            threshold=settings.ph_threshold,
+            alpha=settings.ph_alpha,
+            entry_factor=settings.ph_entry_factor,
+            exit_factor=settings.ph_exit_factor,
+            cooldown_s=settings.ph_cooldown_s,
+            adaptive=settings.ph_adaptive,
+            reference=settings.ph_reference,
+        ),
+    )
     showing = Showing(settings.privacy, hook(settings.redact))
     return {
         "uplink": lambda: Uplink(settings.device, outbox),
@@ -137,8 +153,9 @@ def build(settings: EdgeSettings, bundle: Bundle, outbox: Outbox) -> dict[str, F
         "drift_monitor": lambda: DriftMonitor(
             statistics.scores(),
             SceneGate(statistics.scene),
-            [SceneCusum(settings.false_alarm_scenes), SceneMewma(statistics.places)],
-            Recovery(statistics.usual),
+            Placing(statistics.places),
+            detectors.build(settings.detector_names(), usual),
+            Ending(statistics.usual, dimension),
             commissioning=settings.commissioning_frames,
         ),
         "quarantine": lambda: Quarantine(
@@ -148,8 +165,9 @@ def build(settings: EdgeSettings, bundle: Bundle, outbox: Outbox) -> dict[str, F
             usual_distance=statistics.nearest,
             showing=showing,
             limit=settings.quarantine_size,
+            distance=distance,
         ),
-        "adapter": lambda: Adapter(dimension, k),
+        "adapter": lambda: Adapter(dimension, k, distance),
         "recorder": lambda: Recorder(settings.report_s, settings.predictions == "each"),
         "health": lambda: Health(settings.report_s),
         "state_manager": lambda: StateManager(outbox.boot, settings.snapshot_interval_s, settings.snapshot_quiet_s),

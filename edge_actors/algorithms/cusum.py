@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import exp
 from typing import Any
 
-from .detector import Observation
+from .detector import Detector, Observation
+from .run_length import cusum_threshold
 
 ALLOWANCE = 0.08  # how much the mean of a stream may differ from that of a finite calibration set
 REFERENCE_VALUES = (0.25, 0.75)  # half the shift each sum is quickest at: one for slight changes, one for large ones
-OVERSHOOT = 1.166  # Siegmund's correction for discrete time
 MOST = 10.0  # sums stop growing at as many thresholds
-
-
-def run_length(h: float, k: float) -> float:
-    """Mean number of standard normal increments until a CUSUM with reference value k exceeds h.
-
-    Siegmund 1985, Sequential Analysis, section 2.6: (exp(a) - a - 1) / (2 k^2) with a = 2 k (h + 1.166).
-    """
-    a = 2 * k * (h + OVERSHOOT)
-    return (exp(a) - a - 1) / (2 * k * k)
 
 
 def threshold_for(k: float, scenes: float) -> float:
     """The h with which `scenes` scenes pass between false alarms, the calibration's error allowed for."""
-    k -= ALLOWANCE
-    low, high = 0.0, 1.0
-    while run_length(high, k) < scenes:
-        high *= 2
-    while high - low > 1e-9 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if run_length(middle, k) < scenes else (low, middle)
-    return high
+    return cusum_threshold(k - ALLOWANCE, scenes)
 
 
 class Cusum:
@@ -60,28 +43,22 @@ class Cusum:
         self.value, self._before, self.scenes = state[0], state[1], int(state[2])
 
 
-class SceneCusum:
-    """Two CUSUMs of the score, one for slight and one for large changes; the statistic is in thresholds."""
+class SceneCusum(Detector):
+    """Two CUSUMs of the score, one for slight and one for large changes; the statistic is in thresholds.
+
+    A sum takes as long to come down as it took to grow: it says nothing about whether the drift goes on.
+    """
 
     name, watches, threshold = "scene-cusum", "residual", 1.0
 
     def __init__(self, scenes_between_false_alarms: float = 200_000) -> None:
         self._sums = [Cusum(k, threshold_for(k, scenes_between_false_alarms)) for k in REFERENCE_VALUES]
 
-    def learn(self, seen: Observation) -> None:
-        """Nothing: the scores themselves are settled in commissioning."""
-
-    def settle(self) -> None:
-        """Nothing to settle."""
-
     def update(self, seen: Observation) -> float:
         return max(one.update(seen.scene_score, seen.opened) / one.threshold for one in self._sums)
 
     def onset(self) -> int:
         return max(self._sums, key=lambda one: one.value / one.threshold).scenes
-
-    def holds(self) -> bool:
-        return False  # a sum takes as long to come down as it took to grow
 
     def reset(self) -> None:
         for one in self._sums:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from ..arrays import Floats, floats, packed
-from .detector import Observation
+from .detector import Detector, Observation
+from .run_length import ewma_threshold
 
 SHRINKAGE = 10  # frames that the mean of a class in the memory weighs against its calibration frames
 DIAGONAL = 0.2  # share of its diagonal in the covariance: a few hundred frames say little about all pairs
-LIMIT = 3.0  # a whitened number beyond it counts as this
-SETTLING = 20  # scenes that "as calibrated" weighs against what commissioning saw of a class
 WEIGHT = 0.03  # of a scene in the average
 COMMON = 1.5  # a class more frequent than this times its share in calibration counts for less
 SHARE_WEIGHT = 0.01  # of a scene in the present share of its class
-# The statistic has mean 1 and, for independent normal numbers, the spread sqrt(2 / D). Features are neither, so the
-# threshold is generous: 3.3 for 64 dimensions. It is calm again well below.
-SPREADS = 13.0
+# Features and scores are neither normal nor independent, and their means are estimates: the thresholds of normal
+# numbers are raised, for all features together and for the score, had it to speak alone. It is calm again well below.
+CAUTION, SCORE_CAUTION = 1.7, 2.3
 CALM = 0.75  # of the threshold
 MOST = 2.0  # thresholds that the average is held to, or the end of a strong drift would show late
 
@@ -53,47 +51,39 @@ class Places:
         )
 
 
-class SceneMewma:
-    """Multivariate EWMA (Lowry et al. 1992) over scenes: each step the mean of a scene, centred on its predicted
-    class and whitened. A class that merely becomes frequent is no drift, and one that calibration did not know is
-    evidence of nothing.
+class SceneMewma(Detector):
+    """Multivariate EWMA (Lowry et al. 1992) over scenes: each step the mean of a scene, placed within its predicted
+    class, with its score as one more number. A class that merely becomes frequent is no drift, and one that
+    calibration did not know is evidence of nothing.
     """
 
     name, watches = "scene-mewma", "feature"
 
-    def __init__(self, places: Places) -> None:
-        self.means, self.shares, self.whitening = places.means, places.shares, places.whitening
-        self.dimension = len(self.whitening)
-        self.threshold = 1 + SPREADS * sqrt(2 / self.dimension)
-        self.present = dict(self.shares)  # share of each class now
-        self.offsets: dict[str, Floats] = {}  # per class what commissioning found to be usual
-        self._settling: dict[str, tuple[int, Floats]] = {}
-        self._nothing = np.zeros(self.dimension, np.float32)
+    def __init__(self, shares: Mapping[str, float], dimension: int, scenes: float = 200_000) -> None:
+        """`shares` of the classes among calibration frames; `scenes` wanted between false alarms."""
+        self.dimension = dimension
+        self.threshold = CAUTION * ewma_threshold(dimension, WEIGHT, scenes) / dimension
+        self.score_weight = self.threshold * dimension / (SCORE_CAUTION * ewma_threshold(1, WEIGHT, scenes))
+        self._class = {label: at for at, label in enumerate(sorted(shares))}
+        self._shares = np.array([shares[label] for label in self._class])
+        self._present = self._shares.copy()  # share of each class now
+        self._nothing = np.zeros(dimension + 1, np.float32)
         self._average = self._before = self._sum = self._nothing  # _before: the average without the present scene
         self._frames, self._statistic = 0, 0.0
 
-    def learn(self, seen: Observation) -> None:
-        """Takes a scene of commissioning, by its first frame."""
-        if seen.opened and seen.label in self.means:
-            scenes, total = self._settling.get(seen.label, (0, self._nothing))
-            self._settling[seen.label] = (scenes + 1, total + self._place(seen))
-
-    def settle(self) -> None:
-        """Commissioning is over: what it saw of each class is usual here."""
-        self.offsets = {label: total * np.float32(1 / (n + SETTLING)) for label, (n, total) in self._settling.items()}
-        self._settling = {}
-
     def update(self, seen: Observation) -> float:
-        if seen.label not in self.means:
+        if seen.place is None:
             return self._statistic
+        known = self._class[seen.label]
         if seen.opened:
             self._before, self._sum, self._frames = self._average, self._nothing, 0
-            self._count(seen.label)
-        self._sum = self._sum + (self._place(seen) - self.offsets.get(seen.label, self._nothing))
+            self._present *= 1 - SHARE_WEIGHT
+            self._present[known] += SHARE_WEIGHT
+        self._sum = self._sum + np.append(seen.place, np.float32(seen.score))
         self._frames += 1
-        weight = WEIGHT * min(1.0, COMMON * self.shares[seen.label] / self.present[seen.label])
-        self._average = self._before * (1 - weight) + self._sum * (weight / self._frames)
-        self._statistic = float(self._average @ self._average) * (2 - WEIGHT) / (WEIGHT * self.dimension)
+        weight = WEIGHT * min(1.0, COMMON * float(self._shares[known] / self._present[known]))
+        self._average = self._before * np.float32(1 - weight) + self._sum * np.float32(weight / self._frames)
+        self._statistic = self._measure(self._average)
         if (excess := self._statistic / (MOST * self.threshold)) > 1:
             self._average = self._average * np.float32(excess**-0.5)
         return self._statistic
@@ -115,25 +105,16 @@ class SceneMewma:
             "sum": packed(self._sum),
             "frames": self._frames,
             "statistic": self._statistic,
-            "present": dict(self.present),
-            "offsets": {label: packed(offset) for label, offset in self.offsets.items()},
-            "settling": {label: [scenes, packed(total)] for label, (scenes, total) in self._settling.items()},
+            "present": self._present.tolist(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._average, self._before, self._sum = (floats(state[key]) for key in ("average", "before", "sum"))
         self._frames, self._statistic = state["frames"], state["statistic"]
-        self.present = dict(state["present"])
-        self.offsets = {label: floats(offset) for label, offset in state["offsets"].items()}
-        self._settling = {label: (scenes, floats(total)) for label, (scenes, total) in state["settling"].items()}
+        self._present = np.array(state["present"])
 
-    def _place(self, seen: Observation) -> Floats:
-        """Where a frame lies within its class, whitened and within +-3."""
-        place: Floats = self.whitening @ (seen.values - self.means[seen.label])
-        np.minimum(place, LIMIT, out=place)
-        return np.maximum(place, -LIMIT, out=place)
-
-    def _count(self, label: str) -> None:
-        for one in self.present:
-            self.present[one] *= 1 - SHARE_WEIGHT
-        self.present[label] += SHARE_WEIGHT
+    def _measure(self, average: Floats) -> float:
+        """Mean square of the averages in units of their variance; of the score's only where it is above usual."""
+        features, score = average[:-1], max(float(average[-1]), 0.0)
+        squares = float(features @ features) + self.score_weight * score * score
+        return squares * (2 - WEIGHT) / (WEIGHT * self.dimension)

@@ -37,7 +37,7 @@ class Recovery:
         self._recent: list[int] = []
         self._counts: list[float] = []  # scenes of this drift per class
         self._held: list[float] = []  # those of the present stretch that looks like recovery
-        self._value = self._before = 0.0  # _before: the value without the present scene
+        self.value = self._before = 0.0  # _before: the value without the present scene
         self._begin([])
 
     def watch(self, scene_score: float, opened: bool) -> None:
@@ -58,8 +58,8 @@ class Recovery:
             self._close_scene()
         self._scene = bisect(CLASSES, scene_score)
         likelier = log(self.usual[self._scene] / self._drift_share(self._scene))
-        self._value = min(max(0.0, self._before + likelier), MOST * self.threshold)
-        return self._value
+        self.value = min(max(0.0, self._before + likelier), MOST * self.threshold)
+        return self.value
 
     def state(self) -> dict[str, Any]:
         return {
@@ -67,25 +67,25 @@ class Recovery:
             "recent": list(self._recent),
             "counts": list(self._counts),
             "held": list(self._held),
-            "value": self._value,
+            "value": self.value,
             "before": self._before,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._scene, self._recent = state["scene"], list(state["recent"])
         self._counts, self._held = list(state["counts"]), list(state["held"])
-        self._value, self._before = state["value"], state["before"]
+        self.value, self._before = state["value"], state["before"]
 
     def _begin(self, scenes: Sequence[int]) -> None:
         self._counts = [float(scenes.count(c)) for c in range(len(self.usual))]
         self._held = [0.0] * len(self.usual)
-        self._value = self._before = 0.0
+        self.value = self._before = 0.0
 
     def _close_scene(self) -> None:
-        self._before = self._value
+        self._before = self.value
         if self._scene is not None:
             self._held[self._scene] += 1
-        if self._value == 0:
+        if self.value == 0:
             self._counts = [a + b for a, b in zip(self._counts, self._held, strict=True)]
             fade = min(1.0, REMEMBERED / max(sum(self._counts), 1.0))
             self._counts = [count * fade for count in self._counts]

@@ -55,7 +55,7 @@ def features(values: Floats, number: int = 0, residual: float = 1.0) -> Features
 
 def neighbours(number: int, residual: float, label: str = "a", moved: bool = True) -> Neighbours:
     """A frame whose score is its residual where `plain_scores` judge; `moved` makes it a scene of its own."""
-    values = np.full(DIMENSION, 100.0 * (1 + number % 2) if moved else 0.0, np.float32)
+    values = np.full(DIMENSION, 100.0 * (1 + number % 5) if moved else 0.0, np.float32)
     return Neighbours(
         at=number / 20,
         frame=f"b-{number}",

@@ -21,8 +21,9 @@ from broker.messages import (
 )
 from edge_actors.adapter import MOST_REPRESENTATIVES, Adapter
 from edge_actors.algorithms.cusum import SceneCusum
+from edge_actors.algorithms.ending import Ending
 from edge_actors.algorithms.mewma import SceneMewma
-from edge_actors.algorithms.recovery import Recovery
+from edge_actors.algorithms.placing import Placing
 from edge_actors.algorithms.scene_gate import SceneGate
 from edge_actors.arrays import Floats, floats, packed
 from edge_actors.drift_monitor import DriftMonitor
@@ -130,8 +131,9 @@ def device(commissioning: int = 0) -> dict[str, Actor]:
         "drift_monitor": DriftMonitor(
             usual.scores(),
             SceneGate(usual.scene),
-            [SceneCusum(), SceneMewma(usual.places)],
-            Recovery(usual.usual),
+            Placing(usual.places),
+            [SceneCusum(), SceneMewma(usual.places.shares, len(usual.places.whitening))],
+            Ending(usual.usual, len(usual.places.whitening)),
             commissioning=commissioning,
         ),
         "quarantine": Quarantine(

@@ -14,8 +14,9 @@ from broker.messages import AdaptationDecided, DriftCleared, DriftDetected, Fram
 from edge_actors import training
 from edge_actors.adapter import Adapter
 from edge_actors.algorithms.cusum import SceneCusum
+from edge_actors.algorithms.ending import Ending
 from edge_actors.algorithms.mewma import SceneMewma
-from edge_actors.algorithms.recovery import Recovery
+from edge_actors.algorithms.placing import Placing
 from edge_actors.algorithms.scene_gate import SceneGate
 from edge_actors.bundle import Bundle
 from edge_actors.bundle.build import build_bundle
@@ -60,8 +61,9 @@ def device() -> dict[str, Actor]:
         "drift_monitor": DriftMonitor(
             usual.scores(),
             SceneGate(usual.scene),
-            [SceneCusum(), SceneMewma(usual.places)],
-            Recovery(usual.usual),
+            Placing(usual.places),
+            [SceneCusum(), SceneMewma(usual.places.shares, len(usual.places.whitening))],
+            Ending(usual.usual, len(usual.places.whitening)),
             commissioning=COMMISSIONING,
         ),
         "quarantine": Quarantine(

@@ -19,13 +19,16 @@ from broker.messages import (
 )
 from edge_actors.algorithms.cusum import SceneCusum
 from edge_actors.algorithms.detector import Observation
-from edge_actors.algorithms.recovery import Recovery, usual_shares
+from edge_actors.algorithms.ending import Ending
+from edge_actors.algorithms.mewma import Places
+from edge_actors.algorithms.placing import Placing
+from edge_actors.algorithms.recovery import usual_shares
 from edge_actors.algorithms.scene_gate import SceneGate
 from edge_actors.algorithms.scores import ClassScores, Usual
 from edge_actors.drift_monitor import COMMISSIONING_SCENES, MOST_SAMPLES_TOLD, DriftMonitor
 from edge_actors.runtime.states import plain
 
-from .learning import kinds, neighbours
+from .learning import DIMENSION, kinds, neighbours
 
 STANDARD = (Usual(0.0, 1.0), Usual(0.0, 1.0))
 SHARES = usual_shares(np.random.default_rng(0).normal(0, 1, 400).clip(-2.5, 2.5).tolist())
@@ -36,8 +39,9 @@ def monitor(commissioning: int = 0, continue_every: int = 50) -> DriftMonitor:
     return DriftMonitor(
         ClassScores(STANDARD, {"a": STANDARD, "b": STANDARD}, Usual(0.0, 1.0)),
         SceneGate(1.0),
+        Placing(Places({}, {}, np.eye(DIMENSION, dtype=np.float32))),
         [SceneCusum()],
-        Recovery(SHARES),
+        Ending(SHARES, DIMENSION),
         commissioning=commissioning,
         continue_every=continue_every,
     )
@@ -213,10 +217,10 @@ def test_each_class_has_its_own_usual() -> None:
 
 def test_a_camera_that_dwells_is_given_more_frames_but_not_for_ever() -> None:
     dwelling = Stream(monitor(commissioning=100))
-    for _ in range(COMMISSIONING_SCENES // 2):
+    for _ in range(COMMISSIONING_SCENES // 3):
         assert not dwelling.actor.settled
-        dwelling.frames(9, 0.0, moved=False)
-        dwelling.frames(1, 0.0)
+        dwelling.frames(8, 0.0, moved=False)
+        dwelling.frames(2, 0.0)
     dwelling.frames(1, 0.0, moved=False)
     assert dwelling.actor.settled, "60 scenes ended"
     frozen = Stream(monitor(commissioning=100))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_actors.algorithms.cusum import ALLOWANCE, Cusum, SceneCusum, run_length, threshold_for
+from edge_actors.algorithms.cusum import ALLOWANCE, Cusum, SceneCusum, threshold_for
 from edge_actors.algorithms.detector import Detector, Observation
+from edge_actors.algorithms.run_length import run_length
 
 NOWHERE = np.zeros(2, np.float32)
 

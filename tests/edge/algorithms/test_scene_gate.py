@@ -13,7 +13,7 @@ def at(place: float) -> np.ndarray:
 
 def test_a_scene_opens_where_the_picture_jumps_and_not_where_it_trembles() -> None:
     gate = SceneGate(limit=1.0)
-    assert [gate.opens(at(place)) for place in (0, 0.5, 0.9, 0.1, 2.0, 2.5, 0.0)] == [
+    assert [gate.opens(at(place)) for place in (0, 0.5, 0.9, 0.1, 2.0, 2.5, 4.0)] == [
         True,
         False,
         False,
@@ -22,6 +22,17 @@ def test_a_scene_opens_where_the_picture_jumps_and_not_where_it_trembles() -> No
         False,
         True,
     ]
+
+
+def test_a_scene_that_goes_back_and_forth_between_two_looks_opens_each_of_them_once() -> None:
+    gate = SceneGate(limit=1.0)
+    assert [gate.opens(at(place)) for place in (0, 5, 0.2, 5.1, 0.1, 4.8)] == [True, True, False, False, False, False]
+    assert gate.opens(at(10))
+
+
+def test_what_was_shown_some_scenes_ago_is_a_scene_again() -> None:
+    gate = SceneGate(limit=1.0)
+    assert all(gate.opens(at(place)) for place in (0, 5, 10, 0, 5, 10))
 
 
 def test_the_mean_of_a_scene_runs_over_its_frames_and_begins_anew_with_the_next() -> None:
