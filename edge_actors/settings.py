@@ -14,6 +14,7 @@ from broker.settings import setting
 
 from .link_budget import LinkBudget, QuietHours, budgets
 from .location import told_place
+from .ports.cameras.address import without_password
 
 PREFIX = "TINYML_EDGE_"
 ARITHMETICS = ("numpy", "python")
@@ -276,6 +277,7 @@ class EdgeSettings:
         """All but secrets, as JSON, for a recording."""
         open_ = {item.name: getattr(self, item.name) for item in fields(self) if not item.metadata["secret"]}
         open_["location"] = self.told_location
+        open_["camera"] = without_password(self.camera)
         return json.dumps(open_, default=str, sort_keys=True)
 
     @classmethod
