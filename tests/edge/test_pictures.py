@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from io import BytesIO
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from PIL import Image
 
 from edge_actors import pictures
 from edge_actors.errors import PictureError
+from edge_actors.pictures import Pixels, Raw
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
@@ -100,3 +103,96 @@ def test_a_thumbnail_is_a_small_jpeg_of_the_same_proportions() -> None:
     grey = Image.open(BytesIO(pictures.thumbnail(np.zeros((32, 32, 1), np.uint8))))
     assert (grey.mode, grey.size) == ("L", (32, 32)), "a small picture is not blown up"
     assert Image.open(BytesIO(pictures.jpeg(striped(120, 240)))).size == (240, 120)
+
+
+# ---- what cameras leave in memory ----------------------------------------------------------------------------------
+
+
+def scene(height: int = 48, width: int = 64) -> Pixels:
+    """Colours that change slowly, and a few edges."""
+    across, down = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    colours = np.stack([across, down, 1 - across * down], axis=-1)
+    colours[10:20, 10:30] = (0.9, 0.2, 0.1)
+    return (colours * 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("layout", "places"), [("RGB", [0, 1, 2]), ("BGR", [2, 1, 0]), ("RGBX", [0, 1, 2, 0]), ("BGRX", [2, 1, 0, 0])]
+)
+@pytest.mark.parametrize("padding", [0, 7])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_raw_picture_gives_the_same_pixels_as_its_file(
+    layout: str, places: list[int], padding: int, channels: int
+) -> None:
+    """What a bundle is built from and what the camera of the device shows go through the same hands."""
+    pixels = scene()
+    height, width, _ = pixels.shape
+    lines = np.ascontiguousarray(pixels[..., places]).reshape(height, -1)
+    stride = lines.shape[1] + padding
+    data = np.pad(lines, ((0, 0), (0, padding)), constant_values=99).tobytes()
+    raw = Raw(data[: len(data) - padding], height, width, layout, stride)
+    for size in ((24, 24), (48, 64), (96, 30)):
+        want = pictures.decode(encoded(pixels), *size, channels)
+        np.testing.assert_array_equal(pictures.shown(raw, *size, channels), want)
+        np.testing.assert_array_equal(pictures.fit(pixels, *size, channels), want)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+@pytest.mark.parametrize(
+    ("layout", "format"), [("YUYV", "yuyv422"), ("UYVY", "uyvy422"), ("YVYU", "yvyu422"), ("NV12", "nv12")]
+)
+@pytest.mark.parametrize("full_range", [False, True])
+def test_the_light_and_colour_of_a_usb_camera_become_rgb_as_ffmpeg_makes_it(
+    layout: str, format: str, full_range: bool
+) -> None:
+    pixels = scene()
+    height, width, _ = pixels.shape
+    range_ = "full" if full_range else "limited"
+    command = ["ffmpeg", "-v", "error", "-f", "image2pipe", "-c:v", "ppm", "-i", "-", "-vf"]
+    command += [f"scale=out_color_matrix=bt601:out_range={range_}", "-pix_fmt", format, "-f", "rawvideo", "-"]
+    data = subprocess.run(command, input=encoded(pixels, "PPM"), capture_output=True, check=True).stdout
+    found = pictures.unpack(Raw(data, height, width, layout, full_range=full_range)).astype(int)
+    assert np.abs(found - pixels).mean() < 3
+    assert np.abs(found[15, 20] - pixels[15, 20]).max() <= 6, "inside an area of one colour"
+
+
+def test_a_raw_picture_that_is_too_short_or_of_no_known_layout_is_refused() -> None:
+    for raw in (
+        Raw(bytes(5), 2, 2),
+        Raw(bytes(12), 2, 2, stride=5),
+        Raw(bytes(100), 2, 2, "H264"),
+        Raw(bytes(100), 2, 3, "YUYV"),
+        Raw(bytes(100), 3, 2, "NV12"),
+        Raw(b"", 0, 0),
+    ):
+        with pytest.raises(PictureError):
+            pictures.unpack(raw)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_shown_as_its_photographer_held_the_camera(kind: str, orientation: int) -> None:
+    upright = np.zeros((32, 32, 3), np.uint8)
+    upright[:16, :16] = (250, 0, 0)
+    upright[16:, 16:] = (0, 0, 250)
+    upright[:16, 16:] = (0, 250, 0)
+    undone = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.swapaxes(0, 1)}
+    undone |= {6: np.rot90(upright), 7: upright.swapaxes(0, 1)[::-1, ::-1], 8: np.rot90(upright, -1)}
+    exif, held = Image.Exif(), BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(undone[orientation])).save(held, kind, exif=exif)
+    shown = pictures.decode(held.getvalue(), 32, 32, 3).astype(int)
+    for row, column in ((5, 5), (5, 26), (26, 5), (26, 26)):
+        assert np.abs(shown[row, column] - upright[row, column]).max() < 60
+
+
+def test_a_motion_jpeg_without_its_own_tables_is_a_picture_too() -> None:
+    """Webcams leave out the Huffman tables, which everybody knows."""
+    whole = encoded(scene(), "JPEG")
+    data, at = whole[:2], 2
+    while whole[at + 1] != 0xDA:
+        length = 2 + int.from_bytes(whole[at + 2 : at + 4], "big")
+        data += b"" if whole[at + 1] == 0xC4 else whole[at : at + length]
+        at += length
+    assert len(data + whole[at:]) < len(whole) - 400
+    np.testing.assert_array_equal(pictures.decode(data + whole[at:], 24, 24, 3), pictures.decode(whole, 24, 24, 3))
