@@ -94,6 +94,8 @@ def main(argv: Sequence[str]) -> int:
     model.add_argument("--original", action="store_true", help="back to the bundle that the device was set up with")
     model.add_argument("--shadow-frames", type=int, default=200, help="frames beside the old one; default 200")
     model.add_argument("--trial-s", type=float, default=300.0, help="seconds it has to run well; default 300")
+    model.add_argument("--agreement", type=float, default=0.5, help="least share of equal answers; default 0.5")
+    model.add_argument("--slower", type=float, default=2.0, help="most times as long a frame may take; default 2")
     for one, usual in ((config, 60.0), (command, 60.0), (model, 0.0)):
         one.add_argument(
             *("--wait",),
@@ -179,7 +181,8 @@ def _print_config(reported: ConfigReported) -> int:
 
 
 def _print_map(values: dict[str, str], otherwise: str) -> None:
-    print("\n".join(f"  {name} = {value}" for name, value in sorted(values.items())) or otherwise)
+    if text := "\n".join(f"  {name} = {value}" for name, value in sorted(values.items())) or otherwise:
+        print(text)
 
 
 # ---- commands --------------------------------------------------------------------------------------------------
@@ -252,8 +255,13 @@ def _model(link: Wishes, given: argparse.Namespace) -> int:
     link.say(wanted)
     print(f"sent revision {revision} to {link.device}: {wanted.digest[:12] or 'the bundle it was set up with'}")
 
+    said: list[tuple[str, str]] = []
+
     def answered() -> bool:
         now = link.retained(ModelReported)
+        if now.revision >= revision and (now.phase, now.reason) not in said:
+            said.append((now.phase, now.reason))
+            print(f"  {now.phase}{': ' + now.reason if now.reason else ''}", flush=True)
         return now.revision >= revision and now.phase in ("committed", "refused", "rolled-back")
 
     if not _wait(link, answered, given.wait):
@@ -278,13 +286,14 @@ def _wanted(given: argparse.Namespace, revision: int) -> ModelDesired:
         sha256=hashlib.sha256(data).hexdigest(),
         shadow_frames=given.shadow_frames,
         trial_s=given.trial_s,
+        least_agreement=given.agreement,
+        most_slower=given.slower,
     )
 
 
 def _print_model(reported: ModelReported) -> int:
-    print(f"runs {reported.running[:12] or 'nothing that was reported'}, phase {reported.phase or 'unknown'}")
-    if reported.reason:
-        print(f"  {reported.reason}")
+    reason = f": {reported.reason}" if reported.reason else ""
+    print(f"runs {reported.running[:12] or 'nothing that was reported'}, {reported.phase or 'unknown'}{reason}")
     _print_map({name: f"{value:g}" for name, value in reported.metrics.items()}, "")
     return 1 if reported.phase in ("refused", "rolled-back") else 0
 

@@ -17,7 +17,8 @@ from .messages import CommandIssued, CommandReported, Message
 from .mqtt import Options
 
 M = TypeVar("M", bound=Message)
-QUIET_S, LONGEST_S = 0.3, 3.0  # what is retained has arrived when nothing came for so long, or after the latter
+# What is retained has arrived when something came and then nothing for so long; after the latter there is nothing.
+QUIET_S, LONGEST_S = 0.3, 3.0
 FINAL = frozenset({"done", "failed", "expired"})
 
 
@@ -97,8 +98,8 @@ class Wishes:
             raise SendError("the broker does not answer the subscriptions")
         if refused := sorted(name for name, code in self._granted.items() if code >= 0x80):
             raise RefusedError(f"the broker does not let this user read {', '.join(refused)}")
-        end, before = time.monotonic() + LONGEST_S, -1
-        while before != self._arrived and time.monotonic() < end:
+        end, before = time.monotonic() + LONGEST_S, 0
+        while (not self._arrived or before != self._arrived) and time.monotonic() < end:
             before = self._arrived
             time.sleep(QUIET_S)
 

@@ -35,7 +35,7 @@ def download(
         have = 0
     if have < size and not _fetch(url, part, have, size, go_on, progress):
         return False
-    _check(part, size, sha256)
+    _check(part, size, sha256, begun_before=have > 0)
     return True
 
 
@@ -49,11 +49,11 @@ def _fetch(
                 file.truncate(0)  # whoever gives the whole file instead of the rest: file:// and plain servers
                 have = 0
             while have <= size and (data := answer.read(CHUNK)):
+                if not go_on():
+                    return False
                 file.write(data)
                 have += len(data)
                 progress(min(have / max(size, 1), 1.0))
-                if not go_on():
-                    return False
             file.flush()
             os.fsync(file.fileno())
     except urllib.error.HTTPError as error:
@@ -68,7 +68,7 @@ def _fetch(
     return True
 
 
-def _check(part: Path, size: int, sha256: str) -> None:
+def _check(part: Path, size: int, sha256: str, *, begun_before: bool) -> None:
     with part.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     wrong = f"{part.stat().st_size} bytes, not {size}" if part.stat().st_size != size else ""
@@ -76,4 +76,5 @@ def _check(part: Path, size: int, sha256: str) -> None:
         wrong = f"the sha256 {found[:12]}, not {sha256[:12]}"
     if wrong:
         part.unlink()
-        raise DownloadError(f"what came has {wrong}", final=True)
+        # Pieces of two attempts need not be of one file: then it is fetched anew, in one piece.
+        raise DownloadError(f"what came has {wrong}", final=not begun_before)

@@ -60,7 +60,10 @@ class Runner:
         pixels = np.frombuffer(frame.pixels, np.uint8).reshape(frame.height, frame.width, frame.channels)
         fitted = pictures.fit(pixels, *shape)
         began = time.perf_counter_ns()
-        label = self.memory.vote(self._values(fitted)).label
+        try:
+            label = self.memory.vote(self._values(fitted)).label
+        except (ValueError, RuntimeError) as error:  # the interpreter's, or the arithmetic's
+            raise ShadowError(f"it fails on a frame: {str(error).splitlines()[0]}") from None
         self.took_us.append((time.perf_counter_ns() - began) / 1000)
         return label
 

@@ -89,6 +89,15 @@ def test_a_server_without_ranges_gives_it_all_again(shop: str, tmp_path: Path) -
     assert part.read_bytes() == DATA
 
 
+def test_a_piece_of_another_file_costs_one_more_attempt(shop: str, tmp_path: Path) -> None:
+    part = tmp_path / "x.part"
+    part.write_bytes(b"of an older version")
+    with pytest.raises(DownloadError, match="what came has the sha256") as raised:
+        get(f"{shop}/ranges", part)
+    assert not raised.value.final
+    assert get(f"{shop}/ranges", part)
+
+
 def test_a_file_on_this_machine(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(DATA)
     part = tmp_path / "x.part"

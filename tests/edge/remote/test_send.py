@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker import cli
+from broker import cli, wishes
 from broker.messages import Birth, CommandIssued
 from tests.edge.remote.site import Site
 from tests.support import wait_until
@@ -16,7 +16,10 @@ Send = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def send(site: Site, capsys: pytest.CaptureFixture[str]) -> Send:
+def send(site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Send:
+    monkeypatch.setattr(wishes, "QUIET_S", 0.1)
+    monkeypatch.setattr(wishes, "LONGEST_S", 1.0)
+
     def run(*words: str, device: str = "dev1") -> tuple[int, str]:
         capsys.readouterr()
         where = ["--broker", site.setup.broker, "--root", site.setup.root]
@@ -112,3 +115,18 @@ def test_a_command_that_was_issued_while_the_device_was_away_is_done_when_it_is_
     site.say("command/c9", CommandIssued(command="c9", verb="diagnostics"))
     site.start()
     wait_until(lambda: any(report.command == "c9" for report in site.reports()), 20)
+
+
+def test_a_bundle_is_sent_and_followed_to_its_end(site: Site, send: Send, tmp_path: Path) -> None:
+    assert send("model")[1].startswith("wanted, revision 0: the bundle it was set up with\nruns ")
+    (tmp_path / "not.bundle").write_text("nothing")
+    assert "is not a bundle; `tinyml bundle verify` says more" in send("model", str(tmp_path / "not.bundle"))[1]
+
+    status, said = send("model", str(site.setup.bundle), "--wait", "20")
+    assert status == 0
+    assert said.splitlines()[0].startswith("sent revision 1 to dev1: ")
+    assert "committed" in said, "it runs already"
+
+    status, said = send("model", str(site.setup.bundle), "--url", "ftp://example.org/x", "--wait", "20")
+    assert status == 0, "nor is anything fetched for it"
+    assert send("model", "--original", "--wait", "20")[0] == 0
