@@ -46,5 +46,6 @@ class Pace:
         """Whether to take the picture of this moment, a little before its time rather than a whole picture after."""
         if at < self._due - 0.3 * self._interval_s:
             return False
-        self._due = max(self._due, at - self._interval_s) + self._interval_s
+        late = at - self._due >= self._interval_s  # nothing came for a while: the beat begins anew
+        self._due = (at if late else self._due) + self._interval_s
         return True
