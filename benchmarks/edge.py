@@ -106,7 +106,7 @@ def _print_time(bundle: Bundle, album: albums.Album, frames: int, directory: Pat
     print(f"median us in each actor of the frame's path, what it yields encoded: {parts}")
 
 
-_ON_THE_PATH = ("extractor", "knn", "drift_monitor", "quarantine", "recorder")
+_ON_THE_PATH = ("camera_guard", "extractor", "knn", "drift_monitor", "quarantine", "recorder")
 
 
 def _device(bundle: Bundle, directory: Path) -> Device:
