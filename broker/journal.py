@@ -55,6 +55,7 @@ class Journal:
         self._directory, self._max_bytes = directory, max_bytes
         self._file: BinaryIO | None = None
         self._size = self._capacity = 0
+        self.written_bytes = 0  # in this process
 
     def has_room(self, size: int) -> bool:
         """Whether a message of this size still belongs into the segment that is open."""
@@ -109,6 +110,7 @@ class Journal:
     def _write(self, data: bytes) -> None:
         if self._file is not None:
             self._size += len(data)
+            self.written_bytes += len(data)
             try:
                 self._file.write(data)
             except OSError as error:

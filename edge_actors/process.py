@@ -22,8 +22,10 @@ from . import pictures, wiring
 from .bundle import Bundle
 from .camera import Camera, Shape
 from .clock import MessageClock, Ticker, clock_quality
+from .disk_writes import DiskWrites
 from .errors import BundleError, RestoreError, StateDirectoryError
 from .in_flight import InFlight
+from .machine import MB, Machine
 from .mqtt_bridge import MqttBridge
 from .ports.camera import Source, open_source
 from .ports.kept_snapshots import ROLLBACK
@@ -37,7 +39,7 @@ from .runtime.door import Doors
 from .runtime.recording import Outputs, Recording
 from .settings import EdgeSettings
 from .systemd import notify, watchdog_s
-from .vitals import LoopGauge, Machine, SpoolGauge, VitalsProbe
+from .vitals import LoopGauge, SpoolGauge, VitalsProbe
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +108,8 @@ class EdgeProcess:
             self.ticker = Ticker(self.doors, self.clock, clock_quality(settings.clock))
             self.camera = self._camera(source)
             self.bridge = None if settings.mode == "autonomous" else self._bridge()
+            self.machine = Machine(self.state.path)
+            self.writes = self._writes()
             self.probe = self._probe()
             undo.pop_all()
         self._loop = threading.Thread(target=self.device.run, name="device", daemon=True)
@@ -146,7 +150,13 @@ class EdgeProcess:
 
     def faults(self) -> frozenset[str]:
         """Everything that is wrong with the device now, by name."""
-        parts = [self.spool.faults, self.snapshots.faults, self.camera.faults]
+        parts = [
+            self.spool.faults,
+            self.snapshots.faults,
+            self.camera.faults,
+            self.machine.faults,
+            self.writes.faults,
+        ]
         parts += [self.recording.faults] if self.recording else []
         parts += [self.bridge.faults] if self.bridge else []
         guard: Any = self.device.actor("camera_guard")
@@ -305,10 +315,31 @@ class EdgeProcess:
             location_source="settings" if settings.location else "",
         )
 
+    def _sizes(self) -> dict[str, float]:
+        model = self.bundle.contents.model
+        return {
+            "model_mb": len(model) / MB if model else 0.0,
+            "bundle_mb": self.settings.bundle.stat().st_size / MB,
+            "process_starts": float(self.spool.boot.rpartition("-")[2]),
+        }
+
+    def _writes(self) -> DiskWrites:
+        spool, snapshots, recording = self.spool, self.snapshots, self.recording
+        counts = {"spool": lambda: spool.written_bytes, "snapshots": lambda: snapshots.written_bytes}
+        if recording is not None:
+            counts["journal"] = lambda: recording.written_bytes
+        return DiskWrites(counts, self.settings.write_mb_per_day, spare=self._spare)
+
+    def _spare(self, sparing: bool) -> None:
+        self.spool.spare(sparing)
+        if self.recording is not None:
+            self.recording.sparing = sparing
+
     def _probe(self) -> VitalsProbe:
         gauges = [
-            Machine(self.state.path).metrics,
-            LoopGauge(self.device, self.doors, self.camera).metrics,
+            self.machine.metrics,
+            self.writes.metrics,
+            LoopGauge(self.device, self.doors, self.camera, self._sizes()).metrics,
             SpoolGauge(self.spool, self.clock).metrics,
             self.camera.metrics,
         ]

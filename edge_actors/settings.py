@@ -122,6 +122,12 @@ class EdgeSettings:
         " fewer, records wait for each other, and the journal pauses; 0: as much as it likes",
         remote="restart",
     )
+    write_mb_per_day: float = setting(
+        1000.0,
+        "what may be written to the disk in a day, in MB; when it is more, that is a named fault, snapshots become"
+        " fewer, records wait for each other, and the journal pauses; 0: as much as it likes",
+        remote="restart",
+    )
     snapshot_interval_s: float = setting(
         300.0, "save within so long what a drift changed; labels are saved at once", remote="restart"
     )

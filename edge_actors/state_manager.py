@@ -2,7 +2,8 @@
 
 What a person or an adaptation changed is saved at once. A drift that began or ended is saved within `interval_s`. All
 else changes with every frame and is worth little: it is saved every `quiet_s`, and no SnapshotTaken tells of it. With
-205 KB of state that is 5 MB a day on a quiet SD card.
+205 KB of state that is 5 MB a day on a quiet SD card. While the device writes more than its budget of the day allows,
+both are longer; what a person or an adaptation changed is still saved at once.
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ from broker.messages import (
     SnapshotSaved,
     SnapshotTaken,
     Tick,
+    Vitals,
 )
 
 from .runtime.actor import Actor
 
-Inbox = Tick | DriftDetected | DriftCleared | MemoryChanged | LabelApplied | SnapshotSaved | CommandIssued
+Inbox = Tick | Vitals | DriftDetected | DriftCleared | MemoryChanged | LabelApplied | SnapshotSaved | CommandIssued
 Outbox = SnapshotRequested | SnapshotTaken | LabelAcknowledged | CommandReported | LogRecord
 
 PERIODIC = "periodic"
 PATIENCE_S = 60.0  # for an answer from the disk
+SPARING = 6  # times as long between snapshots while the disk is to be spared
 RETRY_S, LONGEST_RETRY_S = 5.0, 300.0  # after a failure; doubled every time
 
 
@@ -48,6 +51,7 @@ class StateManager(Actor[Inbox, Outbox]):
         self.changed = "start"  # why it is due after interval_s
         self.failures = 0
         self.not_before = 0.0
+        self.sparing = False
         # Labels without an acknowledgement, by sample: [revision, outcome, reason].
         self.waiting: dict[str, list[Any]] = {}  # for the next snapshot
         self.covered: dict[str, list[Any]] = {}  # by the one that is being written
@@ -60,6 +64,8 @@ class StateManager(Actor[Inbox, Outbox]):
             case Tick():
                 if self.asked and message.at - self.asked_at > PATIENCE_S:
                     yield from self._failed(message.at, f"no answer from the disk in {PATIENCE_S:g} s")
+            case Vitals():
+                self.sparing = "write_budget" in message.faults
             case DriftDetected() | DriftCleared():
                 self.changed = "drift"
             case MemoryChanged():
@@ -98,7 +104,7 @@ class StateManager(Actor[Inbox, Outbox]):
             return ""
         if self.urgent:
             return self.urgent
-        since = at - self.asked_at
+        since = (at - self.asked_at) / (SPARING if self.sparing else 1)
         if self.changed and since >= self.interval_s:
             return self.changed
         return PERIODIC if since >= self.quiet_s else ""
@@ -170,5 +176,5 @@ class StateManager(Actor[Inbox, Outbox]):
 
 STATE = (
     *("count", "asked", "reason", "asked_at", "urgent", "changed"),
-    *("failures", "not_before", "waiting", "covered", "commands", "commands_covered"),
+    *("failures", "not_before", "sparing", "waiting", "covered", "commands", "commands_covered"),
 )

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from broker import codec
 from broker.messages import Vitals
 
 from .camera import Camera
 from .clock import MessageClock
+from .machine import Rate
 from .ports.spool import Spool
 from .runtime.device import Device
 from .runtime.door import Doors
@@ -76,35 +74,19 @@ class VitalsProbe:
                 self._changed.clear()
 
 
-class Machine:
-    """Memory, processor, temperature and disk of the machine, as far as it tells."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._cpu = Rate(time.process_time)
-
-    def metrics(self) -> dict[str, float]:
-        readings: dict[str, Callable[[], float | None]] = {
-            "rss_mb": _rss_mb,
-            "cpu_share": self._cpu,
-            "temperature_c": _temperature_c,
-            "disk_free_mb": lambda: _disk_free_mb(self.directory),
-            "disk_written_mb": _disk_written_mb,
-        }
-        values = {name: read() for name, read in readings.items()}
-        return {name: value for name, value in values.items() if value is not None}
-
-
 class LoopGauge:
     """How fast the loop is, and what it had to leave out."""
 
-    def __init__(self, device: Device, doors: Doors, camera: Camera) -> None:
+    def __init__(
+        self, device: Device, doors: Doors, camera: Camera, sizes: Mapping[str, float] | None = None
+    ) -> None:
         self.device, self.doors, self.camera = device, doors, camera
+        self.sizes = dict(sizes or {})  # of what it runs, and how often it was started: these do not change
         self._fps = Rate(lambda: camera.frames - doors.turned_away()["Frame"])
 
     def metrics(self) -> dict[str, float]:
         turned_away = self.doors.turned_away()
-        metrics = self.device.latencies()
+        metrics = self.device.latencies() | self.sizes
         metrics["actor_failures"] = self.device.failures
         metrics |= {f"{kind.lower()}_turned_away": count for kind, count in turned_away.items()}
         if (fps := self._fps()) is not None:
@@ -124,7 +106,6 @@ class SpoolGauge:
             "spool_records": float(stats.records),
             "spool_queued": float(stats.queued),
             "spool_mb": stats.used_bytes / MB,
-            "spool_written_mb": stats.written_bytes / MB,
             "spool_produced": float(stats.produced[self.spool.boot]),
         }
         metrics |= {f"spool_{what.lower()}_given_up": float(count) for what, count in stats.given_up.items()}
@@ -132,49 +113,3 @@ class SpoolGauge:
             header = codec.decode_header(stats.oldest.data)
             metrics["spool_oldest_s"] = max(0.0, self.clock.now() - header.mono_us / 1e6)
         return metrics
-
-
-class Rate:
-    """How fast a number grows, per second, since the last time it was asked."""
-
-    def __init__(self, count: Callable[[], float], monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._count, self._monotonic = count, monotonic
-        self._last = (monotonic(), count())
-
-    def __call__(self) -> float | None:
-        """None when no time has passed."""
-        (then, before), self._last = self._last, (self._monotonic(), self._count())
-        now, after = self._last
-        return (after - before) / (now - then) if now > then else None
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:  # not this kind of machine
-        return ""
-
-
-def _rss_mb() -> float | None:
-    fields = _text("/proc/self/statm").split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / MB if len(fields) > 1 else None
-
-
-def _disk_written_mb() -> float | None:
-    fields = dict(line.split(": ") for line in _text("/proc/self/io").splitlines())
-    return int(fields["write_bytes"]) / MB if "write_bytes" in fields else None
-
-
-def _temperature_c() -> float | None:
-    """The hottest of the machine's thermal zones."""
-    readings = [_text(str(zone / "temp")).strip() for zone in Path("/sys/class/thermal").glob("thermal_zone*")]
-    degrees = [int(reading) / 1000 for reading in readings if reading.lstrip("-").isdecimal()]
-    return max(degrees, default=None)
-
-
-def _disk_free_mb(directory: Path) -> float | None:
-    try:
-        disk = os.statvfs(directory)
-    except OSError:
-        return None
-    return disk.f_bavail * disk.f_frsize / MB

@@ -25,6 +25,7 @@ from .spool_file import SpoolFile, damage_or
 from .spool_queue import SpoolQueue
 
 GROUP_S = 0.05  # how long a record may wait for others before it is written
+SPARING_S = 10.0  # the same where the disk is to be spared; vital records do not wait then
 RETRY_S = 5.0  # how long to wait after the disk has refused
 MIN_BYTES = 1 << 20
 DISK_FAULTS = frozenset({"disk_full", "disk_failing"})
@@ -64,13 +65,13 @@ class Spool:
         self._file: SpoolFile | None = None
         self._damaged = False
         self._salvaged: Salvaged | None = None
-        self._written_bytes = 0
+        self.written_bytes = 0  # payload that this process has written
         self._changed = threading.Condition()  # guards what follows; where both are needed, `_disk` comes first
         self._queue = SpoolQueue(queue_bytes)
         self._appended = self._settled = 0
         self._attempts = self._refused = 0  # to write; the number of the last one that failed
         self._faults: set[str] = set()
-        self._urgent = self._closing = False
+        self._urgent = self._closing = self._sparing = False
         self.next_seq = 1
         self.boot = ""
         self.on_written: Callable[[], object] = lambda: None  # called on the writer's thread
@@ -84,11 +85,17 @@ class Spool:
         self._writer = threading.Thread(target=self._write_for_ever, name="spool", daemon=True)
         self._writer.start()
 
+    def spare(self, sparing: bool) -> None:
+        """Whether to write as seldom as may be."""
+        with self._changed:
+            self._sparing = sparing
+
     def append(self, seq: int, rank: int, path: str, record: bytes) -> None:
         """Takes a record of this boot; never waits for the disk, never raises."""
         with self._changed:
             self.next_seq = seq + 1
             self._appended += 1
+            self._urgent |= self._sparing and rank == Rank.VITAL
             refused = self._queue.given_up["refused"]
             self._settled += self._queue.append(Record(self.boot, seq, rank, path, record))
             if self._queue.given_up["refused"] > refused:
@@ -140,7 +147,7 @@ class Spool:
             stats = SpoolStats(
                 records=len(self._queue),
                 queued=len(self._queue),
-                written_bytes=self._written_bytes,
+                written_bytes=self.written_bytes,
                 oldest=self._queue.oldest(),
                 produced={self.boot: self.next_seq - 1},
                 given_up=dict(self._queue.given_up),
@@ -193,7 +200,8 @@ class Spool:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._queue or self._closing or self._file is None)
-                self._changed.wait_for(lambda: self._urgent or self._closing, self._group_s)
+                group_s = SPARING_S if self._sparing else self._group_s
+                self._changed.wait_for(lambda: self._urgent or self._closing, group_s)
                 self._urgent = False
                 self._attempts += 1
                 last = self._closing
@@ -231,7 +239,7 @@ class Spool:
             with self._changed:
                 self._queue.put_back(batch)
             raise
-        self._written_bytes += sum(len(record.data) for record in batch)
+        self.written_bytes += sum(len(record.data) for record in batch)
         with self._changed:
             self._settled += len(batch)
             self._faults -= DISK_FAULTS

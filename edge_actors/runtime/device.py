@@ -129,7 +129,7 @@ class Device:
         return self._crew.seats[name].actor
 
     def latencies(self) -> dict[str, float]:
-        """Medians and 95th percentiles of late, in microseconds: `<actor>_p50_us`, and `frame_p50_us` for all of it.
+        """Medians, 95th and 99th percentiles of late, in microseconds: `<actor>_p50_us`; `frame_p50_us` for all.
 
         May be called from any thread. An actor's time includes the encoding of what it yields.
         """
@@ -137,7 +137,7 @@ class Device:
         return {
             f"{name}_{quantile}_us": value
             for name, latency in measured.items()
-            for quantile, value in zip(("p50", "p95"), latency.quantiles_us(0.5, 0.95), strict=False)
+            for quantile, value in zip(("p50", "p95", "p99"), latency.quantiles_us(0.5, 0.95, 0.99), strict=False)
         }
 
     # ---- letting in --------------------------------------------------------------------------------------------

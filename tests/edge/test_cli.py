@@ -443,6 +443,29 @@ def test_a_snapshot_that_does_not_fit_is_a_named_state_and_the_device_starts_as_
     assert process.camera.frames == SHOWN
 
 
+def test_a_device_that_writes_more_than_it_may_says_so_and_writes_less(
+    kit: Kit, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lavish = EdgeProcess(settings(kit, tmp_path, journal="auto", write_mb_per_day=0.01, fps=100.0, reading_s=0.05))
+    runner = threading.Thread(target=lavish.run)
+    runner.start()
+    wait_until(lambda: "write_budget" in lavish.faults(), timeout=30)
+    wait_until(lambda: lavish.recording is not None and lavish.recording.sparing)
+    written = lavish.recording.written_bytes if lavish.recording else 0
+    frames = lavish.camera.frames
+    wait_until(lambda: lavish.camera.frames > frames + 5 or not runner.is_alive())
+    assert lavish.recording is not None
+    assert lavish.recording.written_bytes - written <= 200_000, "what was under way, and no more"
+    runner.join(60)
+    assert lavish.camera.frames == SHOWN
+    metrics = lavish.probe.latest.metrics
+    assert metrics["disk_written_day_mb"] > 0.01
+    assert metrics["written_journal_mb"] > 0.01
+    assert metrics["bundle_mb"] > metrics["model_mb"] > 0
+    assert metrics["process_starts"] == 1
+    assert metrics["frame_p99_us"] >= metrics["frame_p50_us"] > 0
+
+
 def test_a_full_disk_does_not_stop_a_device(kit: Kit, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -272,6 +272,19 @@ def test_a_spool_full_of_vital_records_refuses_the_newest_and_says_so_until_ther
         assert late in [record.seq for record in waiting(spool)]
 
 
+def test_a_spool_that_spares_the_disk_lets_records_wait_for_each_other_but_not_vital_ones(tmp_path: Path) -> None:
+    with opened(tmp_path) as spool:
+        spool.spare(True)
+        put(spool, log())
+        put(spool, log())
+        assert not waiting(spool)
+        put(spool, drift())
+        wait_until(lambda: len(waiting(spool)) == 3)
+        spool.spare(False)
+        put(spool, log())
+        wait_until(lambda: len(waiting(spool)) == 4)
+
+
 # ---- killed ----------------------------------------------------------------------------------------------------
 
 APPENDER = """

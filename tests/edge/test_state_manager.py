@@ -19,9 +19,10 @@ from broker.messages import (
     SnapshotSaved,
     SnapshotTaken,
     Tick,
+    Vitals,
 )
 from edge_actors.runtime.states import plain
-from edge_actors.state_manager import LONGEST_RETRY_S, PATIENCE_S, Inbox, StateManager
+from edge_actors.state_manager import LONGEST_RETRY_S, PATIENCE_S, SPARING, Inbox, StateManager
 
 BOOT = "0badcafe-000003"
 
@@ -75,6 +76,18 @@ def test_a_quiet_device_saves_seldom_and_says_nothing_of_it() -> None:
     assert feed(manager, Tick(at=3900.0)) == [requested("s2", 3900.0, "periodic")]
     assert feed(manager, saved("s2", 3901.0)) == []
     assert feed(manager, Tick(at=4300.0)) == []
+
+
+def test_a_device_that_writes_more_than_it_may_saves_seldom_but_labels_at_once() -> None:
+    manager = settled()
+    assert feed(manager, Vitals(at=310.0, faults=("write_budget",)), DriftDetected(at=400.0)) == []
+    assert feed(manager, Tick(at=600.0), Tick(at=299.0 + SPARING * 300)) == []
+    assert feed(manager, applied("a", 2150.0)) == [requested("s2", 2150.0, "label")]
+    feed(manager, saved("s2", 2151.0))
+    assert feed(manager, Tick(at=2150.0 + 3600.0), Tick(at=2149.0 + SPARING * 3600.0)) == []
+    assert feed(manager, Vitals(at=2149.5 + SPARING * 3600.0)) == [
+        requested("s3", 2149.5 + SPARING * 3600.0, "periodic")
+    ]
 
 
 def test_a_snapshot_that_holds_something_new_is_told_of() -> None:

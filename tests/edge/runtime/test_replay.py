@@ -217,6 +217,24 @@ def test_a_segment_knows_the_restarts_of_those_before_it(tmp_path: Path) -> None
         devices[-1].admit(frame("half", at=5.0))
 
 
+def test_a_recording_that_pauses_to_spare_the_disk_writes_nothing_meanwhile_and_plays_before_and_after(
+    tmp_path: Path,
+) -> None:
+    rig = Rig(tmp_path)
+    assert rig.recording is not None
+    rig.admit(*stream(20))
+    rig.recording.sparing = True
+    rig.admit(frame())
+    written = rig.recording.written_bytes
+    rig.admit(*stream(20))
+    assert rig.recording.written_bytes == written > 0
+    rig.recording.sparing = False
+    rig.admit(*stream(20))
+    rig.recording.close()
+    assert len(segments(tmp_path)) == 2
+    assert replay(read(tmp_path), again).difference is None
+
+
 def test_a_power_cut_at_any_byte_leaves_something_that_plays(tmp_path: Path) -> None:
     played(tmp_path, [frame(), frame("half"), Tick(at=3.0), frame()])
     (segment,) = segments(tmp_path)
