@@ -16,9 +16,9 @@ from broker.messages import (
 )
 
 from .algorithms.calibration import Calibration
-from .algorithms.naming import PROVISIONAL, Naming
+from .algorithms.naming import PROVISIONAL, Naming, can_be_given
 from .algorithms.roster import Roster
-from .algorithms.votes import UNKNOWN, Origin
+from .algorithms.votes import Origin
 from .arrays import Floats, floats
 from .errors import OtherBundleError
 from .runtime.actor import Actor
@@ -132,7 +132,7 @@ class Knn(Actor[Inbox, Outbox]):
         return ""
 
     def _is(self, given: LabelResolved) -> str:
-        if not given.label or given.label == UNKNOWN or given.label.startswith(PROVISIONAL):
+        if not can_be_given(given.label):
             return f"{given.label!r} cannot be the name of a class"
         row = self.memory.find(given.sample)
         if row is None and not given.values:

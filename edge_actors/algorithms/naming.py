@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
+from unicodedata import category
+
+from .votes import UNKNOWN
 
 PROVISIONAL = "novel-"  # a label that begins so was made by the device; people cannot give such labels
+LONGEST = 64  # characters of a label
 MOST_STATEMENTS = 64  # kept per class, the oldest give way
+
+
+def can_be_given(label: str) -> bool:
+    """Whether people may call a class so: one short line of text that can be written, and no word of the device."""
+    if not label or len(label) > LONGEST or label == UNKNOWN or label.startswith(PROVISIONAL):
+        return False
+    return not any(category(character) in ("Cc", "Cs") for character in label)
 
 
 class Naming:

@@ -69,12 +69,15 @@ class ClassScores:
         """Statistics of calibration frames and their predicted labels, none of them in memory or projection."""
         columns = [[frame.residual for frame in seen], [frame.margin or 0.0 for frame in seen]]
         everywhere = _pair(_usual(column) for column in columns)
+        frames_of: dict[str, list[int]] = {label: [] for label in sorted(set(labels))}
+        for frame, label in enumerate(labels):
+            frames_of[label].append(frame)
         classes = {
             label: _pair(
-                _shrunk([value for value, own in zip(column, labels, strict=True) if own == label], usual)
+                _shrunk([column[frame] for frame in frames], usual)
                 for column, usual in zip(columns, everywhere, strict=True)
             )
-            for label in sorted(set(labels))
+            for label, frames in frames_of.items()
         }
         made = cls(everywhere, classes, Usual(0.0, 1.0))
         made.overall = _usual([_sum(classes[label], frame) for label, frame in zip(labels, seen, strict=True)])

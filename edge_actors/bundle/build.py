@@ -13,9 +13,9 @@ import numpy as np
 
 from .. import pictures
 from ..algorithms.calibration import Calibration, Statistics, measure
-from ..algorithms.naming import PROVISIONAL
-from ..algorithms.neighbours import UNKNOWN, Memory
-from ..algorithms.projection import Projection
+from ..algorithms.naming import can_be_given
+from ..algorithms.neighbours import Memory
+from ..algorithms.projection import LARGEST, Projection
 from ..algorithms.votes import CONFIDENCES, DISTANCES
 from ..arrays import Floats
 from ..errors import BundleBuildError
@@ -29,7 +29,6 @@ MEMORY_SHARE = 0.55  # of the pictures of a class; the rest calibrates
 USUAL_DIMENSION = 64
 FEWEST_PICTURES = 4  # of a class: two to know it by, two to see whether it is known
 MOST_CALIBRATION = 1000  # frames; more would only cost the device memory
-LONGEST_LABEL = 64
 SAME_SCENE = 0.95  # of the views of a picture are taken for the same scene
 
 
@@ -104,6 +103,7 @@ def _bundle_of(
     lineage: Mapping[str, int | str],
 ) -> Bundle:
     _check_labels(views)
+    _check_numbers(views)
     memory_views, calibration_views = _split(views, chance)
     contents = _contents(model, memory_views, calibration_views, options)
     about = {
@@ -136,7 +136,9 @@ def _look(
     height, width, channels = interpreter.input_shape
     for number, (pixels, label, part) in enumerate(labelled):
         plain = pictures.fit(pixels, height, width, channels)
-        seen.update(f"{label}\n{part}\n{hashlib.sha256(plain.tobytes()).hexdigest()}\n".encode())
+        seen.update(
+            f"{label}\n{part}\n{hashlib.sha256(plain.tobytes()).hexdigest()}\n".encode(errors="surrogatepass")
+        )
         for turn in range(1 + options.augment):
             shown = plain if turn == 0 else pictures.fit(jitter(pixels, chance), height, width, channels)
             views.append(View(interpreter.embed(shown).copy(), label, part, number, turn))
@@ -150,17 +152,30 @@ def _check_labels(views: list[View]) -> None:
     if len(counts) == 1:
         raise BundleBuildError(f"all pictures show {next(iter(counts))!r}; at least two classes can be told apart")
     for label, count in sorted(counts.items()):
-        if not label or len(label) > LONGEST_LABEL or label == UNKNOWN or label.startswith(PROVISIONAL):
+        if not can_be_given(label):
             raise BundleBuildError(f"{label!r} cannot be the name of a class")
         if count < FEWEST_PICTURES:
             raise BundleBuildError(f"there are {count} pictures of {label!r}; at least {FEWEST_PICTURES} are needed")
 
 
+def _check_numbers(views: list[View]) -> None:
+    """What a device would refuse of a frame, nothing can be learned of either."""
+    for view in views:
+        if not np.abs(view.embedding).max() <= LARGEST:
+            raise BundleBuildError(
+                f"the features of picture {view.picture}, of {view.label!r}, hold something that is no number, or"
+                f" larger than {LARGEST:g}"
+            )
+
+
 def _split(views: list[View], chance: np.random.Generator) -> tuple[list[View], list[View]]:
     """Views for the memory and for calibration, plain ones first; all views of a picture go the same way."""
     part_of: dict[int, str] = {}
-    for label in sorted({view.label for view in views}):
-        plain = [view for view in views if view.label == label and view.turn == 0]
+    plain_of: dict[str, list[View]] = {}
+    for view in views:
+        if view.turn == 0:
+            plain_of.setdefault(view.label, []).append(view)
+    for label, plain in sorted(plain_of.items()):
         free = [view.picture for view in plain if view.part in ("", "ref")]
         remember = round(MEMORY_SHARE * len(free))
         shuffled = [free[i] for i in chance.permutation(len(free)).tolist()]
@@ -177,6 +192,8 @@ def _split(views: list[View], chance: np.random.Generator) -> tuple[list[View], 
 
 def _contents(model: bytes | None, memory: list[View], calibration: list[View], options: BuildOptions) -> Contents:
     embeddings = np.stack([view.embedding for view in memory])
+    if not np.ptp(embeddings, axis=0).any():
+        raise BundleBuildError("all pictures of the memory have the same features: nothing can be told apart by them")
     projection = Projection.fit(embeddings, _dimension(embeddings, options))
     remembered = _evenly(memory, options.most_memory)
     values, _ = _projected(projection, remembered)
@@ -208,7 +225,13 @@ def _contents(model: bytes | None, memory: list[View], calibration: list[View], 
 
 def _statistics(reference: Reference, calibration: Calibration, settings: Settings, same_scene: float) -> Statistics:
     memory = Memory(reference.values, reference.labels, **settings.rules())
-    return measure(memory, calibration, same_scene)
+    statistics = measure(memory, calibration, same_scene)
+    if not statistics.nearest > 0:
+        raise BundleBuildError(
+            "most calibration pictures have the same features as one of the memory, so nothing tells what is usual;"
+            " they have to be different pictures"
+        )
+    return statistics
 
 
 def _same_scene(projection: Projection, calibration: list[View]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,5 +131,13 @@ def _warnings(contents: Contents, manifest: dict[str, Any], interpreter: Interpr
         found.append(
             f"the bundle was calibrated on {len(contents.calibration.labels)} frames; with fewer than"
             f" {ENOUGH_CALIBRATION} drift may be reported late or for nothing"
+        )
+    few = contents.settings.k // 2 + 1
+    counts = Counter(contents.reference.labels)
+    if weak := [label for label in contents.classes if counts[label] < few]:
+        others = f" and {len(weak) - 1} more have" if len(weak) > 1 else " has"
+        found.append(
+            f"{weak[0]!r}{others} fewer than {few} samples in the memory, which can hardly win a vote of"
+            f" {contents.settings.k} neighbours: give more pictures, or a smaller k"
         )
     return tuple(found)

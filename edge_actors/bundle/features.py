@@ -31,7 +31,9 @@ class FeatureTable:
         """Names the content of the table."""
         seen = hashlib.sha256(np.ascontiguousarray(self.features).tobytes())
         seen.update(
-            "\n".join(f"{label}\t{part}" for label, part in zip(self.labels, self.parts, strict=True)).encode()
+            "\n".join(f"{label}\t{part}" for label, part in zip(self.labels, self.parts, strict=True)).encode(
+                errors="surrogatepass"
+            )
         )
         return seen.hexdigest()
 
