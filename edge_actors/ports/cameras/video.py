@@ -53,7 +53,9 @@ class Video:
 
         said: deque[bytes] = deque(maxlen=1)
         pipe = subprocess.PIPE
-        with subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe) as child:
+        nothing = subprocess.DEVNULL
+        # In a group of its own: a Ctrl-C is for the device, which then ends it.
+        with subprocess.Popen(self.command(), stdin=nothing, stdout=pipe, stderr=pipe, process_group=0) as child:
             assert child.stdout is not None
             assert child.stderr is not None
             # It may complain about every picture for months: only its last line is kept.
