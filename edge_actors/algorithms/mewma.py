@@ -21,7 +21,7 @@ SHARE_WEIGHT = 0.01  # of a scene in the present share of its class
 # numbers are raised, for all features together and for the score, had it to speak alone. It is calm again well below.
 CAUTION, SCORE_CAUTION = 1.7, 2.3
 CALM = 0.75  # of the threshold
-MOST = 2.0  # thresholds that the average is held to, or the end of a strong drift would show late
+MOST = 1.3  # thresholds that the average is held to, or the end of a strong drift would show late
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def usual_shares(scores: Sequence[float]) -> list[float]:
 
 
 class Recovery:
-    def __init__(self, usual: Sequence[float], scenes_between_wrong_exits: float = 20_000) -> None:
+    def __init__(self, usual: Sequence[float], scenes_between_wrong_exits: float = 200_000) -> None:
         self.usual = list(usual)
         self.threshold = log(scenes_between_wrong_exits)
         self._scene: int | None = None  # class of the present scene so far
