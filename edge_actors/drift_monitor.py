@@ -155,9 +155,17 @@ class DriftMonitor(Actor[Inbox, Outbox]):
             self.scores.learn(message.label, shown)
         score = self.scores.score(message.label, shown)
         scene_score = score if self._blind else self.gate.mean(score, opened)
-        place = self.placing.place(message.label, values)
         return Observation(
-            message.label, message.confidence, distances, values, score, scene_score, opened, place, message.at
+            message.label,
+            message.confidence,
+            distances,
+            values,
+            score,
+            scene_score,
+            opened,
+            self.placing.place(message.label, values, score),
+            self.placing.knows(message.label),
+            message.at,
         )
 
     def _quarantined(self, told: SampleQuarantined) -> None:

@@ -6,11 +6,13 @@ Scenes at rest, of which some are kept, say how far usual ones lie that way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from math import sqrt
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from broker.messages import Uint8Array
 
@@ -26,36 +28,43 @@ STEPS = 40.0  # kept numbers are rounded to so many steps a unit: a byte each is
 REMEMBERED = 300  # scenes of a drift after which older ones begin to count less
 LEAST_SPREAD = 0.3  # of usual scenes in some direction, for numbers that are standard
 
+Rounded = NDArray[np.int8]  # (D,) a scene
+
 
 class Departure:
     """Scenes are vectors (D,) of standard numbers: where they lie within their class, and their score."""
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
-        self._usual = self._recent = np.zeros((0, dimension), np.int8)  # oldest first
+        self._usual: deque[Rounded] = deque(maxlen=USUAL)  # oldest first
+        self._recent: deque[Rounded] = deque(maxlen=RECENT)
         self._watched = 0  # scenes
         self._nothing = np.zeros(dimension, np.float32)
         self._scene, self._frames = self._nothing, 0  # sum over the frames of the present scene
         self._drift, self._scenes = self._nothing, 0.0  # sum over scenes of this drift
         self._held, self._held_scenes = self._nothing, 0  # those of a stretch that looks like recovery
+        self._rows = _stacked(self._usual, dimension)  # the usual scenes while a drift lasts
         self._aim()
 
     def watch(self, place: Floats, opened: bool) -> None:
         """Takes a frame outside of drift."""
         if opened and self._frames:
-            mean = np.clip(np.rint(self._mean() * STEPS), -127, 127).astype(np.int8)
-            self._recent = np.vstack((self._recent[1 - RECENT :], mean))
+            scene = _rounded(self._mean())
+            self._recent.append(scene)
             if len(self._usual) < USUAL or self._watched % EVERY == 0:
-                self._usual = np.vstack((self._usual[1 - USUAL :], mean))
+                self._usual.append(scene)
             self._watched += 1
         self._add(place, opened)
 
     def begin(self, scenes: int) -> None:
         """A drift began, and its evidence with the last `scenes` scenes, the present one included."""
-        evidence = self._recent[max(0, len(self._recent) - max(scenes - 1, 0)) :]
-        self._recent = self._recent[:0]
-        self._drift = (evidence.sum(axis=0, dtype=np.float32) / np.float32(STEPS)) + self._mean()
+        evidence = list(self._recent)[max(0, len(self._recent) - max(scenes - 1, 0)) :]
+        self._recent.clear()
+        self._drift = self._mean()
+        for scene in evidence:
+            self._drift = self._drift + scene * np.float32(1 / STEPS)
         self._scenes = len(evidence) + 1.0
+        self._rows = _stacked(self._usual, self.dimension)
         self._held, self._held_scenes = self._nothing, 0
         self._aim()
 
@@ -81,17 +90,18 @@ class Departure:
     def state(self) -> dict[str, Any]:
         sums = {"scene": self._scene, "drift": self._drift, "held": self._held}
         return {
-            "usual": Uint8Array(self._usual.tobytes()),
-            "recent": Uint8Array(self._recent.tobytes()),
+            "usual": Uint8Array(_stacked(self._usual, self.dimension).tobytes()),
+            "recent": Uint8Array(_stacked(self._recent, self.dimension).tobytes()),
             "watched": self._watched,
             **{name: packed(held) for name, held in sums.items()},
             "counts": [self._frames, self._scenes, self._held_scenes],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._usual, self._recent = (
-            np.frombuffer(state[name], np.int8).reshape(-1, self.dimension) for name in ("usual", "recent")
-        )
+        for held, name in ((self._usual, "usual"), (self._recent, "recent")):
+            held.clear()
+            held.extend(np.frombuffer(state[name], np.int8).reshape(-1, self.dimension))
+        self._rows = _stacked(self._usual, self.dimension)
         self._watched = state["watched"]
         self._scene, self._drift, self._held = (floats(state[name]) for name in ("scene", "drift", "held"))
         self._frames, self._scenes, self._held_scenes = state["counts"]
@@ -107,8 +117,20 @@ class Departure:
     def _aim(self) -> None:
         """Works out the direction anew, and where usual scenes lie in it."""
         length = sqrt(float(self._drift @ self._drift))
-        self._known = len(self._usual) >= ENOUGH and length > 0
+        self._known = len(self._rows) >= ENOUGH and length > 0
         if self._known:
             self._direction = self._drift * np.float32(1 / length)
-            along = (self._usual @ self._direction) * np.float32(1 / STEPS)
+            along = (self._rows @ self._direction) * np.float32(1 / STEPS)
             self._centre, self._spread = float(along.mean()), max(float(along.std()), LEAST_SPREAD)
+
+
+def _rounded(scene: Floats) -> Rounded:
+    steps = scene * np.float32(STEPS)
+    np.rint(steps, out=steps)
+    np.minimum(steps, 127, out=steps)
+    np.maximum(steps, -127, out=steps)
+    return steps.astype(np.int8)
+
+
+def _stacked(scenes: Iterable[Rounded], dimension: int) -> Rounded:
+    return np.array(list(scenes), np.int8).reshape(-1, dimension)

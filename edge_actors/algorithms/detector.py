@@ -19,7 +19,8 @@ class Observation(NamedTuple):
     score: float  # 0 usual, above 1 strange
     scene_score: float  # mean score of the scene so far
     opened: bool  # whether the frame opened a scene
-    place: Floats | None = None  # (D,) where it lies within its class, standard; None: a class unknown to calibration
+    place: Floats  # (D + 1,) where it lies within its class, in standard numbers, and last the score
+    known: bool = True  # whether calibration knew its class; else the place says nothing but the score
     at: float = 0.0  # message time in seconds
 
 

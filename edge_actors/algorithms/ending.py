@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from ..arrays import Floats
 from .departure import Departure
 from .detector import Observation
 from .naming import PROVISIONAL
@@ -33,7 +30,6 @@ class Ending:
         self.adopted: set[str] = set()  # provisional classes that are no drift any more
         self._met: set[str] = set()  # those of this episode
         self._explained_scenes = 0
-        self._nowhere = np.zeros(dimension, np.float32)
 
     @property
     def statistic(self) -> float:
@@ -45,7 +41,7 @@ class Ending:
 
     def watch(self, seen: Observation) -> None:
         """Takes a frame outside of drift."""
-        self.departure.watch(self._numbers(seen), seen.opened)
+        self.departure.watch(seen.place, seen.opened)
         for rule in (self.back, self.explained):
             rule.watch(seen.scene_score, seen.opened)
 
@@ -58,7 +54,7 @@ class Ending:
 
     def update(self, seen: Observation) -> tuple[float, str]:
         """Takes a frame in drift: how far it departs from the usual, and why the drift is over, or nothing."""
-        known = self.departure.update(self._numbers(seen), seen.opened, self.back.value > 0)
+        known = self.departure.update(seen.place, seen.opened, self.back.value > 0)
         departure = seen.scene_score if known is None else known
         novel = seen.label.startswith(PROVISIONAL) and seen.label not in self.adopted
         if novel:
@@ -89,6 +85,3 @@ class Ending:
         self.explained.restore(state["explained"])
         self.adopted, self._met = set(state["adopted"]), set(state["met"])
         self._explained_scenes = state["explained_scenes"]
-
-    def _numbers(self, seen: Observation) -> Floats:
-        return np.append(self._nowhere if seen.place is None else seen.place, np.float32(seen.score))

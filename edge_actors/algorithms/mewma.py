@@ -72,14 +72,14 @@ class SceneMewma(Detector):
         self._frames, self._statistic = 0, 0.0
 
     def update(self, seen: Observation) -> float:
-        if seen.place is None:
+        if not seen.known:
             return self._statistic
         known = self._class[seen.label]
         if seen.opened:
             self._before, self._sum, self._frames = self._average, self._nothing, 0
             self._present *= 1 - SHARE_WEIGHT
             self._present[known] += SHARE_WEIGHT
-        self._sum = self._sum + np.append(seen.place, np.float32(seen.score))
+        self._sum = self._sum + seen.place
         self._frames += 1
         weight = WEIGHT * min(1.0, COMMON * float(self._shares[known] / self._present[known]))
         self._average = self._before * np.float32(1 - weight) + self._sum * np.float32(weight / self._frames)

@@ -28,13 +28,20 @@ class Placing:
         self._settling: dict[str, tuple[int, Floats]] = {}  # label -> scenes and their sum
         self._squares = 0.0  # of all numbers that settling saw
 
-    def place(self, label: str, values: Floats) -> Floats | None:
-        """(D,) numbers, independent and of spread 1 while nothing changes; None for a class without calibration."""
+    def place(self, label: str, values: Floats, score: float) -> Floats:
+        """(D + 1,) numbers, independent and of spread 1 while nothing changes, the last of them the score; the others
+        are 0 for a class without calibration.
+        """
+        place = np.zeros(self.dimension + 1, np.float32)
         raw = self._raw(label, values)
-        if raw is None:
-            return None
-        offset = self.offsets.get(label)
-        return raw * np.float32(1 / self.spread) if offset is None else (raw - offset) * np.float32(1 / self.spread)
+        if raw is not None:
+            offset = self.offsets.get(label)
+            np.multiply(raw if offset is None else raw - offset, np.float32(1 / self.spread), out=place[:-1])
+        place[-1] = score
+        return place
+
+    def knows(self, label: str) -> bool:
+        return label in self.means
 
     def learn(self, label: str, values: Floats) -> None:
         """Takes a scene of commissioning in, by its first frame."""

@@ -13,7 +13,7 @@ NOWHERE = np.zeros(2, np.float32)
 
 
 def scene(score: float, opened: bool = True) -> Observation:
-    return Observation("a", 1.0, (1.0,), NOWHERE, score, score, opened)
+    return Observation("a", 1.0, (1.0,), NOWHERE, score, score, opened, NOWHERE)
 
 
 @pytest.mark.parametrize(("k", "h"), [(0.25, 26.4), (0.75, 7.9)])

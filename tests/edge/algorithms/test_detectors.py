@@ -45,9 +45,9 @@ class World:
         confidence = 1 - self.chance.binomial(4, min(0.05 + 0.25 * max(shift, 0.0), 0.9)) / 5
         distances = (3 + self.chance.normal(0, 0.3, 5) + 0.5 * shift).tolist()
         score = float(np.clip(self.chance.normal(shift, 1), -2.5, 2.5))
-        place = self.placing.place(label, values)
+        place, known = self.placing.place(label, values, score), self.placing.knows(label)
         at = self.frames / 20
-        return Observation(label, confidence, distances, values, score, score, opened, place, at)
+        return Observation(label, confidence, distances, values, score, score, opened, place, known, at)
 
     def tell(self, detector: Detector, shift: float) -> None:
         """A person's label: wrong once in ten times, more often after a shift."""
@@ -182,7 +182,7 @@ def test_constant_or_extreme_numbers_have_a_finite_outcome(name: str) -> None:
     still = np.zeros(DIMENSION, np.float32)
     for values in (still, still + 1e15):
         detector = make(name)
-        seen = Observation("a", 1.0, (0.0,) * 5, values, 0.0, 0.0, True, values[: len(values)].clip(-3, 3))
+        seen = Observation("a", 1.0, (0.0,) * 5, values, 0.0, 0.0, True, np.append(values.clip(-3, 3), 0))
         for _ in range(100):
             detector.learn(seen)
         detector.settle()
@@ -193,7 +193,7 @@ def test_constant_or_extreme_numbers_have_a_finite_outcome(name: str) -> None:
 def test_a_memory_too_small_to_vote_is_no_drift(name: str) -> None:
     detector, world = commissioned(name, World(7)), World(8)
     silent = [
-        world.frame()._replace(label="unknown", confidence=0.8, distances=(), score=0.0, scene_score=0.0, place=None)
+        world.frame()._replace(label="unknown", confidence=0.8, distances=(), score=0.0, scene_score=0.0, known=False)
         for _ in range(60)
     ]
     told = [detector.update(seen) for seen in silent]
@@ -208,7 +208,7 @@ def test_a_class_that_calibration_did_not_know_is_no_error(name: str) -> None:
     detector = commissioned(name, world)
     for _ in range(200):
         seen = world.frame(label="z")._replace(score=0.0, scene_score=0.0)
-        assert seen.place is None
+        assert not seen.known
         assert np.isfinite(detector.update(seen))
 
 
@@ -227,7 +227,8 @@ def test_works_with_two_classes_and_with_ten_thousand(name: str, classes: int) -
     def frame() -> Observation:
         label, values = str(chance.integers(classes)), chance.normal(0, 1, DIMENSION).astype(np.float32)
         score = float(chance.normal())
-        return Observation(label, 1.0, (3.0,) * 5, values, score, score, True, placing.place(label, values))
+        place = placing.place(label, values, score)
+        return Observation(label, 1.0, (3.0,) * 5, values, score, score, True, place)
 
     for _ in range(300):
         detector.learn(frame())

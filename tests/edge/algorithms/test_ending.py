@@ -27,8 +27,9 @@ class World:
         score = float(np.clip(self.chance.normal(), -2.5, 2.5))
         if self.chance.random() < strange:
             label, place = (novel or label), place + MOVED
-        known = None if label.startswith("novel-") else place
-        return Observation(label, 1.0, (1.0,), place, score, score, True, known)
+        known = not label.startswith("novel-")
+        numbers = np.append(place if known else np.zeros_like(place), np.float32(score))
+        return Observation(label, 1.0, (1.0,), place, score, score, True, numbers, known)
 
 
 def in_drift(world: World, share: float) -> Ending:

@@ -12,7 +12,7 @@ NOWHERE = np.zeros(2, np.float32)
 
 
 def frame(distance: float, at: float = 0.0) -> Observation:
-    return Observation("a", 1.0, (distance,) * 5, NOWHERE, 0.0, 0.0, True, None, at)
+    return Observation("a", 1.0, (distance,) * 5, NOWHERE, 0.0, 0.0, True, NOWHERE, True, at)
 
 
 class Listing:
