@@ -320,5 +320,6 @@ def _wait(link: Wishes, answered: Any, seconds: float) -> bool:
         print(f"{link.device} is {state or 'not known'}: it is told when it is back; waiting for {seconds:g} s")
     if link.wait(answered, seconds):
         return True
-    print(f"no answer within {seconds:g} s; the wish stays at the broker", file=sys.stderr)
+    held = "" if link.listened else "; no ingest worker listens, and devices keep their reports until one does"
+    print(f"no answer within {seconds:g} s; the wish stays at the broker{held}", file=sys.stderr)
     return False

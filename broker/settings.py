@@ -66,7 +66,7 @@ def add_arguments(
             **alone,
             choices=item.metadata["choices"] or None,
             metavar=None if item.metadata["choices"] else _word(hint),
-            help=f"{item.metadata['help']}{default} [{prefix}{item.name.upper()}]".replace("%", "%%"),
+            help=f"{_help(item)}{default} [{prefix}{item.name.upper()}]".replace("%", "%%"),
         )
 
 
@@ -113,7 +113,7 @@ def table(kind: type, prefix: str) -> str:
     for item in _fields(kind):
         silent = item.metadata["secret"] or item.default in ("", None, MISSING)
         default = "" if silent else f"`{_text(item.default)}`"
-        rows.append(f"| `{_flag(item.name)}` | `{prefix}{item.name.upper()}` | {default} | {item.metadata['help']} |")
+        rows.append(f"| `{_flag(item.name)}` | `{prefix}{item.name.upper()}` | {default} | {_help(item)} |")
     return "\n".join(rows) + "\n"
 
 
@@ -138,6 +138,10 @@ def converted(kind: type, name: str, text: str) -> Any:
 
 def _fields(kind: type) -> Iterable[Field[Any]]:
     return fields(kind)
+
+
+def _help(item: Field[Any]) -> str:
+    return f"{item.metadata['help']}{' (also from afar)' if item.metadata['remote'] else ''}"
 
 
 def _flag(name: str) -> str:

@@ -13,7 +13,7 @@ from . import codec, topics
 from .address import BrokerAddress
 from .connection import Connection, Delivery
 from .errors import DecodeError, RefusedError, SendError, TinymlError, TopicError
-from .messages import CommandIssued, CommandReported, Message
+from .messages import CommandIssued, CommandReported, IngestState, Message
 from .mqtt import Options
 
 M = TypeVar("M", bound=Message)
@@ -37,6 +37,7 @@ class Wishes:
     def __init__(self, address: BrokerAddress, device: str, root: str, timeout_s: float = 10.0) -> None:
         self.device, self.root = topics.check_device(device), root
         self.known = Known()
+        self.listened = False  # whether ingest takes what devices report
         self._changed = threading.Condition()
         self._granted: dict[str, int] = {}
         self._published: dict[int, int] = {}
@@ -48,7 +49,7 @@ class Wishes:
             on_published=self._taken,
         )
         names = ["status", "birth", "config/+", "model/+", "command/+", "command/+/result"]
-        self._filters = [f"{root}/{device}/{name}" for name in names]
+        self._filters = [*(f"{root}/{device}/{name}" for name in names), f"{root}/{topics.INGEST_STATE}"]
         self._connection.subscribe([(name, 1) for name in self._filters])
         self._connection.start()
         try:
@@ -123,6 +124,9 @@ class Wishes:
 
     def _heard(self, name: str, payload: bytes, _: Delivery) -> None:
         try:
+            if name == self._filters[-1]:
+                self.listened = bool(payload) and codec.decode_as(IngestState, payload).listening
+                return
             address = topics.parse(name, self.root)
             message = codec.decode_as(address.topic.kinds, payload) if payload else None
         except (TopicError, DecodeError):

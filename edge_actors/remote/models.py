@@ -130,8 +130,8 @@ class Models:
     def _note_wish(self) -> None:
         with self._changed:
             wish, self._wish = self._wish, None
-        if wish is not None and self.ledger.wanted(wish) and not self.on_trial:
-            self._tell("downloading")
+        if wish is not None:
+            self.ledger.wanted(wish)
 
     def _pursue(self, wish: ModelDesired) -> None:
         """Brings a wish as far as it gets."""
@@ -161,6 +161,7 @@ class Models:
         if reason := self._no_room(wish, part):
             self._refuse(reason, remember=False)
             return False
+        self._tell("downloading")
         pause = PAUSE_S
         while self._goes_on():
             try:
