@@ -95,6 +95,19 @@ def want(site: Site, path: Path, revision: int = 1, **changes: Any) -> str:
     return digest
 
 
+def teach(site: Site, name: str) -> None:
+    """A person labels a frame, and the device has taken it in."""
+    site.command("c1", "send-sample")
+    wait_until(lambda: site.heard(SampleQuarantined), 20)
+    sample = site.heard(SampleQuarantined)[-1]
+    label = LabelAssigned(
+        sample=sample.sample, revision=1, verdict="is", label=name, bundle=sample.bundle, values=sample.values
+    )
+    site.say(f"label/{sample.sample}", label)
+    wait_until(lambda: site.heard(LabelAcknowledged), 20)
+    assert site.heard(LabelAcknowledged)[0].outcome == "applied"
+
+
 def decided(site: Site, revision: int = 1) -> ModelReported:
     """The report of what became of a wish."""
 
@@ -133,14 +146,7 @@ def test_a_good_bundle_is_kept_and_survives_a_restart(site: Site, twin: Path, ki
 def test_what_people_labelled_comes_along_where_the_feature_space_is_the_same(
     site: Site, twin: Path, other: Path
 ) -> None:
-    site.command("c1", "send-sample")
-    sample = site.heard(SampleQuarantined)[-1]
-    label = LabelAssigned(
-        sample=sample.sample, revision=1, verdict="is", label="odd", bundle=sample.bundle, values=sample.values
-    )
-    site.say(f"label/{sample.sample}", label)
-    wait_until(lambda: site.heard(LabelAcknowledged), 20)
-    assert site.heard(LabelAcknowledged)[0].outcome == "applied"
+    teach(site, "odd")
     want(site, twin)
     report = decided(site)
     assert (report.metrics["labels_carried"], report.metrics["labels_left"]) == (1.0, 0.0)
@@ -154,13 +160,7 @@ def test_what_people_labelled_comes_along_where_the_feature_space_is_the_same(
 def test_a_bundle_on_trial_that_fails_gives_way_to_the_one_before_with_its_state(
     site: Site, other: Path, kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site.command("c1", "send-sample")
-    sample = site.heard(SampleQuarantined)[-1]
-    label = LabelAssigned(
-        sample=sample.sample, revision=1, verdict="is", label="odd", bundle=sample.bundle, values=sample.values
-    )
-    site.say(f"label/{sample.sample}", label)
-    wait_until(lambda: site.heard(LabelAcknowledged), 20)
+    teach(site, "odd")
 
     digest, real = archive.digest_in(other), Extractor.receive
 
