@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -182,6 +182,7 @@ class FakePicamera2:
     """Speaks as picamera2 0.3 does; the real one needs a Raspberry Pi or a kernel with its media drivers."""
 
     cameras, silent, log = 1, False, list[str]()
+    camera_controls: ClassVar = {"FrameDurationLimits": (33333, 120000, None)}
 
     def __init__(self, number: int) -> None:
         self.held = 0
@@ -235,7 +236,13 @@ def test_pictures_of_picamera2_have_their_colours_and_their_time(spec: str, pica
     assert pictures.unpack(shot.picture).tobytes() == RED
     assert 0.04 < time.monotonic() - shot.taken < 5
     source.close()  # type: ignore[attr-defined]
-    assert picamera2.log == ["open 0", "BGR888 {'FrameRate': 5.0}", "start", "close"]
+    assert picamera2.log == ["open 0", "BGR888 {'FrameDurationLimits': (200000, 200000)}", "start", "close"]
+
+
+def test_a_camera_without_a_pace_of_its_own_is_asked_for_none(picamera2: type[FakePicamera2]) -> None:
+    picamera2.camera_controls = {}
+    next(open_source("picamera2", 5.0, threading.Event()).pictures())
+    assert picamera2.log[1] == "BGR888 {}"
 
 
 def test_a_picamera_that_gives_nothing_or_is_not_there_says_so(picamera2: type[FakePicamera2]) -> None:

@@ -18,6 +18,7 @@ MISSING = (
     " python3-picamera2, and a venv that sees it (python3 -m venv --system-site-packages)"
 )
 BUFFERS = 4
+SLOWEST_FPS = 1.0  # slower ones are not asked of the sensor, whose exposure would follow; pictures are left out
 
 
 class Picamera:
@@ -44,14 +45,21 @@ class Picamera:
         try:
             # What picamera2 calls BGR888 lies in memory as red, green, blue.
             main = {"size": self.address.size, "format": "BGR888"}
-            rate = {"controls": {"FrameRate": self.fps}} if self.fps >= 1 else {}
-            camera.configure(camera.create_video_configuration(main=main, buffer_count=BUFFERS, **rate))
+            wish = camera.create_video_configuration(main=main, buffer_count=BUFFERS, controls=self._pace(camera))
+            camera.configure(wish)
             camera.start()
             yield from self._stream(camera)
         except RuntimeError as error:  # what libcamera says; it has no kinds of errors of its own
             raise CameraError(self.address.spec, str(error)) from None
         finally:
             camera.close()
+
+    def _pace(self, camera: Any) -> dict[str, Any]:
+        """A USB camera that libcamera drives cannot be told a pace, and refuses to be."""
+        if self.fps < SLOWEST_FPS or "FrameDurationLimits" not in camera.camera_controls:
+            return {}
+        microseconds = round(1e6 / self.fps)
+        return {"FrameDurationLimits": (microseconds, microseconds)}
 
     def _stream(self, camera: Any) -> Iterator[Shot]:
         pace = Pace(self.fps)
