@@ -67,6 +67,7 @@ class Camera:
         self.frames = self.unreadable = self.stale = self.restarts = 0
         self._stopping = stopping
         self._waiting_since: float | None = None  # for the source; None while it is not the source that is awaited
+        self._due = 0.0  # when the next picture may be shown, in this round of the source or the next
         self._broken = False
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
 
@@ -113,7 +114,7 @@ class Camera:
 
     def _play(self) -> bool:
         """One round of the source; False when it failed."""
-        due, stale = time.monotonic(), 0
+        stale = 0
         shots = self.source.pictures()
         try:
             for shot in self._awaited(shots):
@@ -125,8 +126,8 @@ class Camera:
                     continue
                 self._broken, stale = False, 0
                 if message is not None:
-                    self._stopping.wait(max(0.0, due - time.monotonic()))
-                    due = max(due, time.monotonic() - self.interval_s) + self.interval_s
+                    self._stopping.wait(max(0.0, self._due - time.monotonic()))
+                    self._due = max(self._due, time.monotonic() - self.interval_s) + self.interval_s
                     self._show(message)
                 if self._stopping.is_set():
                     return False
