@@ -13,12 +13,27 @@ from . import codec, topics
 from .address import BrokerAddress
 from .connection import Connection, Delivery
 from .errors import DecodeError, RefusedError, SendError, TinymlError, TopicError
-from .messages import CommandIssued, CommandReported, IngestState, Message
+from .messages import (
+    Birth,
+    CommandIssued,
+    CommandReported,
+    ConfigDesired,
+    ConfigReported,
+    IngestState,
+    Message,
+    ModelDesired,
+    ModelReported,
+    Status,
+)
 from .mqtt import Options
 
 M = TypeVar("M", bound=Message)
 # What is retained has arrived when something came and then nothing for so long; after the latter there is nothing.
 QUIET_S, LONGEST_S = 0.3, 3.0
+HEARD: tuple[type[Message], ...] = (
+    *(Status, Birth, ConfigDesired, ConfigReported, ModelDesired, ModelReported),
+    *(CommandIssued, CommandReported),
+)
 FINAL = frozenset({"done", "failed", "expired"})
 
 
@@ -48,7 +63,7 @@ class Wishes:
             on_subscribed=self._subscribed,
             on_published=self._taken,
         )
-        names = ["status", "birth", "config/+", "model/+", "command/+", "command/+/result"]
+        names = [topics.of_kind(kind).filter for kind in HEARD]
         self._filters = [*(f"{root}/{device}/{name}" for name in names), f"{root}/{topics.INGEST_STATE}"]
         self._connection.subscribe([(name, 1) for name in self._filters])
         self._connection.start()

@@ -263,10 +263,10 @@ class Models:
         if not self.on_trial:
             self._rest()  # the disk could not take note that it was begun once more, so that it is not run
             return
-        began = time.monotonic()
+        began, progress = time.monotonic(), self._progress("trial")
         while not self._stopping:
             passed = time.monotonic() - began
-            self._tell("trial", progress=min(passed / max(trial.seconds, 0.001), 1.0))
+            progress(min(passed / max(trial.seconds, 0.001), 1.0))
             if reason := self._symptom(trial):
                 self.ledger.roll_back(reason, self._measured())
                 self.process.restart(f"the bundle on trial goes: {reason}")
@@ -365,7 +365,7 @@ class Models:
         self._told = -1.0
 
         def tell(share: float) -> None:
-            if share - self._told >= 0.1 or share == 1.0:  # a metered link pays for every report
+            if share - self._told >= 0.1 or share >= 1.0 > self._told:  # a metered link pays for every report
                 self._told = share
                 self._tell(phase, progress=share)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import broker
+from broker import cli, wishes
 from broker.connection import Options
 from broker.process import free_port
 from broker.topics import PLACE, TOPICS
@@ -141,3 +142,17 @@ def test_nothing_listens_beyond_this_machine_unless_told_to() -> None:
     listeners = re.findall(r"^listener (.*)$", (SHIPPED / "mosquitto.conf").read_text(), re.MULTILINE)
     assert listeners
     assert all(line.endswith(" 127.0.0.1") for line in listeners)
+
+
+def test_only_the_platform_may_send_what_people_want(
+    server: Mosquitto, ports: dict[str, int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wishes, "LONGEST_S", 0.3)
+
+    def send(user: str) -> int:
+        url = f"mqtt://{user}:secret-{user}@127.0.0.1:{ports['1884']}"
+        return cli.main(["send", "--broker", url, "porch-3", "config", "report_s=30", "--wait", "0"])
+
+    assert send("_api") == 0
+    assert send("_viewer") == 2
+    assert "the broker does not let this user write tinyml/porch-3/config/desired" in capsys.readouterr().err

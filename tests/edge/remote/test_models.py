@@ -157,6 +157,22 @@ def test_what_people_labelled_comes_along_where_the_feature_space_is_the_same(
     assert (report.metrics["labels_carried"], report.metrics["labels_left"]) == (0.0, 1.0)
 
 
+def test_what_people_label_during_a_trial_waits_for_the_bundle_that_stays(site: Site, twin: Path) -> None:
+    site.command("c1", "send-sample")
+    wait_until(lambda: site.heard(SampleQuarantined), 20)
+    sample = site.heard(SampleQuarantined)[-1]
+    digest = want(site, twin, trial_s=2.0)
+    wait_until(lambda: running(site) == digest, 20)
+    label = LabelAssigned(
+        sample=sample.sample, revision=1, verdict="is", label="odd", bundle=digest, values=sample.values
+    )
+    site.say(f"label/{sample.sample}", label)
+    assert decided(site).phase == "committed"
+    assert not site.heard(LabelAcknowledged)
+    wait_until(lambda: site.heard(LabelAcknowledged), 20)
+    assert site.heard(LabelAcknowledged)[0].outcome == "applied"
+
+
 def test_a_bundle_on_trial_that_fails_gives_way_to_the_one_before_with_its_state(
     site: Site, other: Path, kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
