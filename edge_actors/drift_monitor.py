@@ -28,6 +28,7 @@ from .runtime.actor import Actor
 WORST = 10.0  # severities are capped
 COMMISSIONING_SCENES = 60  # as many scenes have to be seen before what they have in common is believed
 LONGEST_COMMISSIONING = 4  # times the set number of frames, however few scenes there were
+LONGEST_DWELL = 20.0  # frames a scene: what a camera that hardly moved in commissioning counts as
 MOST_SAMPLES_TOLD = 256  # ids that one message carries; further ones come with the next
 
 SELDOM = 10  # after as many messages that a drift goes on, only each tenth comes
@@ -53,11 +54,13 @@ class DriftMonitor(Actor[Inbox, Outbox]):
         ending: Ending,
         *,
         commissioning: int = 500,
+        false_alarm_frames: float = 200_000,
         continue_every: int = 200,
     ) -> None:
         self.scores, self.gate, self.placing = scores, gate, placing
         self.detectors, self.ending = list(detectors), ending
         self.commissioning, self.continue_every = commissioning, continue_every
+        self.false_alarm_frames, self.dwell = false_alarm_frames, 1.0
         self.settling = Commissioning()
         self.settled = commissioning == 0
         self.frames = 0  # ever, and of these in commissioning:
@@ -108,6 +111,7 @@ class DriftMonitor(Actor[Inbox, Outbox]):
             "verdicts": self.verdicts.state(),
             "settling": self.settling.state(),
             "settled": self.settled,
+            "dwell": self.dwell,
             "frames": self.frames,
             "commissioned": self.commissioned,
             "episode": self.episode,
@@ -131,7 +135,8 @@ class DriftMonitor(Actor[Inbox, Outbox]):
         self.ending.restore(state["ending"])
         self.verdicts.restore(state["verdicts"])
         self.settling.restore(state["settling"])
-        self.settled, self.frames = state["settled"], state["frames"]
+        self.settled, self.frames, self.dwell = state["settled"], state["frames"], state["dwell"]
+        self._expect()
         self.commissioned, self.episode = state["commissioned"], state["episode"]
         self.episode_frames, self.departure = state["episode_frames"], state["departure"]
         self._samples = list(state["samples"])
@@ -197,7 +202,14 @@ class DriftMonitor(Actor[Inbox, Outbox]):
             self.placing.settle()
             for one in self.detectors:
                 one.settle()
+            self.dwell = min(max(self.frames / max(self.settling.scenes, 1), 1.0), LONGEST_DWELL)
+            self._expect()
             self.settled = True
+
+    def _expect(self) -> None:
+        """What people want rare are alarms in time; detectors count scenes, and here scenes last `dwell` frames."""
+        for one in self.detectors:
+            one.expect(self.false_alarm_frames / self.dwell)
 
     def _at_rest(self, message: Neighbours, seen: Observation) -> Iterator[Outbox]:
         statistics = [(one.update(seen), one) for one in self.detectors]

@@ -122,12 +122,6 @@ class EdgeSettings:
         " fewer, records wait for each other, and the journal pauses; 0: as much as it likes",
         remote="restart",
     )
-    write_mb_per_day: float = setting(
-        1000.0,
-        "what may be written to the disk in a day, in MB; when it is more, that is a named fault, snapshots become"
-        " fewer, records wait for each other, and the journal pauses; 0: as much as it likes",
-        remote="restart",
-    )
     snapshot_interval_s: float = setting(
         300.0, "save within so long what a drift changed; labels are saved at once", remote="restart"
     )
@@ -158,9 +152,10 @@ class EdgeSettings:
         "what watches for drift, one or several of: " + ", ".join(DETECTORS),
         remote="restart",
     )
-    false_alarm_scenes: int = setting(
+    false_alarm_frames: int = setting(
         200_000,
-        "wanted mean number of scenes between two false drift alarms; more means later alarms",
+        "wanted mean number of frames between two false drift alarms (at 5 a second, a million are 55 hours); more"
+        " means later alarms",
         remote="restart",
     )
     commissioning_frames: int = setting(
@@ -182,7 +177,7 @@ class EdgeSettings:
     ph_cooldown_s: float = setting(0.0, "page-hinkley: no second alarm within so long", remote="restart")
     ph_adaptive: bool = setting(
         False,
-        "page-hinkley: alpha and threshold in learned spreads of the distance, from false_alarm_scenes",
+        "page-hinkley: alpha and threshold in learned spreads of the distance, from false_alarm_frames",
         remote="restart",
     )
     ph_reference: bool = setting(
@@ -316,7 +311,7 @@ AT_LEAST_ONE = (
     "journal_mb",
     "quarantine_size",
     "threads",
-    "false_alarm_scenes",
+    "false_alarm_frames",
 )
 POSITIVE = (
     "reconnect_s",

@@ -133,7 +133,7 @@ def build(settings: EdgeSettings, bundle: Bundle, outbox: Outbox) -> dict[str, F
         statistics,
         contents.calibration,
         lambda: bundle.memory(settings.arithmetic),
-        settings.false_alarm_scenes,
+        settings.false_alarm_frames,
         Printed(
             threshold=settings.ph_threshold,
             alpha=settings.ph_alpha,
@@ -157,6 +157,7 @@ def build(settings: EdgeSettings, bundle: Bundle, outbox: Outbox) -> dict[str, F
             detectors.build(settings.detector_names(), usual),
             Ending(statistics.usual, dimension),
             commissioning=settings.commissioning_frames,
+            false_alarm_frames=settings.false_alarm_frames,
         ),
         "quarantine": lambda: Quarantine(
             bundle=bundle.digest,

@@ -24,8 +24,8 @@ class Confidence(Detector):
 
     name, watches, threshold = "confidence", "confidence", 1.0
 
-    def __init__(self, usual: Mapping[float, float], scenes_between_false_alarms: float = 200_000) -> None:
-        self.scenes = scenes_between_false_alarms
+    def __init__(self, usual: Mapping[float, float], scenes: float = 200_000) -> None:
+        self.scenes = scenes
         weight = PRIOR / max(sum(usual.values()), 1e-9)
         self._doubts = {doubt: weight * count for doubt, count in usual.items()}  # how often each was seen
         self._sums = [Cusum(k, 1.0) for k in REFERENCE_VALUES]
@@ -47,6 +47,10 @@ class Confidence(Detector):
         for one in self._sums:
             k = one.k - ALLOWANCE
             one.threshold = threshold_for(one.k, self.scenes) * max(1.0, 2 * k / exponent(usual, k))
+
+    def expect(self, scenes: float) -> None:
+        self.scenes = scenes
+        self.settle()
 
     def update(self, seen: Observation) -> float:
         if not seen.distances:  # nobody voted

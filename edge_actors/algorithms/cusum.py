@@ -51,22 +51,27 @@ class SceneCusum(Detector):
 
     name, watches, threshold = "scene-cusum", "residual", 1.0
 
-    def __init__(self, scenes_between_false_alarms: float = 200_000) -> None:
-        self._sums = [Cusum(k, threshold_for(k, scenes_between_false_alarms)) for k in REFERENCE_VALUES]
+    def __init__(self, scenes: float = 200_000) -> None:
+        """`scenes` wanted between false alarms."""
+        self.sums = [Cusum(k, threshold_for(k, scenes)) for k in REFERENCE_VALUES]
+
+    def expect(self, scenes: float) -> None:
+        for one in self.sums:
+            one.threshold = threshold_for(one.k, scenes)
 
     def update(self, seen: Observation) -> float:
-        return max(one.update(seen.scene_score, seen.opened) / one.threshold for one in self._sums)
+        return max(one.update(seen.scene_score, seen.opened) / one.threshold for one in self.sums)
 
     def onset(self) -> int:
-        return max(self._sums, key=lambda one: one.value / one.threshold).scenes
+        return max(self.sums, key=lambda one: one.value / one.threshold).scenes
 
     def reset(self) -> None:
-        for one in self._sums:
+        for one in self.sums:
             one.reset()
 
     def state(self) -> dict[str, Any]:
-        return {"sums": [one.state() for one in self._sums]}
+        return {"sums": [one.state() for one in self.sums]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        for one, held in zip(self._sums, state["sums"], strict=True):
+        for one, held in zip(self.sums, state["sums"], strict=True):
             one.restore(held)

@@ -41,6 +41,9 @@ class Detector(ABC):
     def settle(self) -> None:  # noqa: B027
         """Commissioning is over."""
 
+    def expect(self, scenes: float) -> None:  # noqa: B027
+        """Sets the threshold for so many scenes between false alarms."""
+
     @abstractmethod
     def update(self, seen: Observation) -> float:
         """Takes one frame in and returns the statistic."""

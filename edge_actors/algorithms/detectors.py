@@ -32,7 +32,7 @@ class Usual:
     statistics: Statistics
     calibration: Calibration
     memory: Callable[[], Roster[Any]]
-    scenes: float = 200_000  # wanted between false alarms
+    scenes: float = 200_000  # wanted between false alarms, until the monitor knows how long scenes last here
     printed: Printed = AS_PRINTED
 
     @cached_property
@@ -56,7 +56,7 @@ def _feature_ewma(usual: Usual) -> FeatureEwma:
 
 def _page_hinkley(usual: Usual) -> PageHinkley:
     if not usual.printed.reference:
-        return PageHinkley(usual.printed, scenes_between_false_alarms=usual.scenes)
+        return PageHinkley(usual.printed, frames=usual.scenes)
     distances = [sum(vote.distances) / len(vote.distances) for vote in usual.votes if vote.distances]
     reference = (len(distances), float(np.mean(distances)), float(np.var(distances)))
     return PageHinkley(usual.printed, reference, usual.scenes)

@@ -26,8 +26,8 @@ class Distribution(Detector):
 
     name, watches = "distribution", "class-mix"
 
-    def __init__(self, shares: Mapping[str, float], scenes_between_false_alarms: float = 200_000) -> None:
-        self.scenes = scenes_between_false_alarms
+    def __init__(self, shares: Mapping[str, float], scenes: float = 200_000) -> None:
+        self.scenes = scenes
         self.counts = {label: PRIOR * share for label, share in shares.items()}
         self.settle()
 
@@ -50,8 +50,13 @@ class Distribution(Detector):
         freedom = len(groups)
         spread = WEIGHT / (2 - WEIGHT) + 1 / total  # of a share p, in units of p (1 - p)
         self._scale = 1 / (spread * freedom)
-        self.threshold = CAUTION * ewma_threshold(freedom, WEIGHT, self.scenes) / freedom
+        self.freedom = freedom
+        self.expect(self.scenes)
         self._mix, self._statistic = self._usual.copy(), 0.0
+
+    def expect(self, scenes: float) -> None:
+        self.scenes = scenes
+        self.threshold = CAUTION * ewma_threshold(self.freedom, WEIGHT, scenes) / self.freedom
 
     def update(self, seen: Observation) -> float:
         if seen.opened:

@@ -28,9 +28,10 @@ class FeatureEwma(Detector):
 
     name, watches = "feature-ewma", "feature"
 
-    def __init__(self, mean: Floats, spread: Floats, scenes_between_false_alarms: float = 200_000) -> None:
+    def __init__(self, mean: Floats, spread: Floats, scenes: float = 200_000) -> None:
         dimension = len(mean)
-        self.threshold = CAUTION * sqrt(ewma_threshold(1, WEIGHT, scenes_between_false_alarms * dimension))
+        self.dimension = dimension
+        self.expect(scenes)
         self._count = PRIOR
         self._sum = PRIOR * mean.astype(np.float64)
         self._squares = PRIOR * (spread.astype(np.float64) ** 2 + mean.astype(np.float64) ** 2)
@@ -54,6 +55,9 @@ class FeatureEwma(Detector):
         self._mean = mean.astype(np.float32)
         self._inverse_spread = (1 / np.sqrt(np.maximum(variance, least))).astype(np.float32)
         self._scale = 1 / sqrt(WEIGHT / (2 - WEIGHT) + 1 / self._count)
+
+    def expect(self, scenes: float) -> None:
+        self.threshold = CAUTION * sqrt(ewma_threshold(1, WEIGHT, scenes * self.dimension))
 
     def update(self, seen: Observation) -> float:
         if seen.opened:

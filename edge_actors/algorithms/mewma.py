@@ -62,14 +62,17 @@ class SceneMewma(Detector):
     def __init__(self, shares: Mapping[str, float], dimension: int, scenes: float = 200_000) -> None:
         """`shares` of the classes among calibration frames; `scenes` wanted between false alarms."""
         self.dimension = dimension
-        self.threshold = CAUTION * ewma_threshold(dimension, WEIGHT, scenes) / dimension
-        self.score_weight = self.threshold * dimension / (SCORE_CAUTION * ewma_threshold(1, WEIGHT, scenes))
+        self.expect(scenes)
         self._class = {label: at for at, label in enumerate(sorted(shares))}
         self._shares = np.array([shares[label] for label in self._class])
         self._present = self._shares.copy()  # share of each class now
         self._nothing = np.zeros(dimension + 1, np.float32)
         self._average = self._before = self._sum = self._nothing  # _before: the average without the present scene
         self._frames, self._statistic = 0, 0.0
+
+    def expect(self, scenes: float) -> None:
+        self.threshold = CAUTION * ewma_threshold(self.dimension, WEIGHT, scenes) / self.dimension
+        self.score_weight = self.threshold * self.dimension / (SCORE_CAUTION * ewma_threshold(1, WEIGHT, scenes))
 
     def update(self, seen: Observation) -> float:
         if not seen.known:

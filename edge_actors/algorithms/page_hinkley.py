@@ -26,7 +26,9 @@ class Printed:
     entry_factor: float = 0.0  # times the mean that a frame must lie away to begin a drift; the listing asks nothing
     exit_factor: float = 1.2  # times the mean below which one frame ends it
     cooldown_s: float = 0.0  # between two alarms; the flow chart has one, the listing none
-    adaptive: bool = False  # alpha and threshold in learned spreads, by the wanted time between false alarms
+    adaptive: bool = (
+        False  # alpha and threshold in learned spreads, by the wanted number of frames between false alarms
+    )
     reference: bool = False  # begin with the distances of the calibration frames instead of with nothing
 
 
@@ -39,12 +41,12 @@ class PageHinkley(Detector):
         self,
         printed: Printed | None = None,
         reference: tuple[int, float, float] = (0, 0.0, 0.0),
-        scenes_between_false_alarms: float = 200_000,
+        frames: float = 200_000,
     ) -> None:
         """`reference`: frames, mean and variance of their mean distance, used where `printed` says so."""
         self.printed = printed or Printed()
         self.count, self.mean, self.variance = reference if self.printed.reference else (0, 0.0, 0.0)
-        self._in_spreads = threshold_for(ADAPTIVE_K, scenes_between_false_alarms)
+        self._in_spreads = threshold_for(ADAPTIVE_K, frames)
         self._alarmed_at: float | None = None
         self._sum = self._least = 0.0
         self.in_drift = False

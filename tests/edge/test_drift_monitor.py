@@ -309,3 +309,24 @@ def test_a_restored_episode_goes_on_with_the_detector_that_began_it() -> None:
     other.restore(codec.unpack(codec.pack(plain(actor.state()))))
     assert other.detector.name == "scene-cusum"
     assert other.detector in other.detectors
+
+
+def test_alarms_are_as_rare_in_time_however_long_scenes_last() -> None:
+    hasty, dwelling = Stream(monitor(commissioning=300)), Stream(monitor(commissioning=300))
+    for _ in range(300):
+        hasty.frames(1, 0.0)
+    for _ in range(100):
+        dwelling.frames(2, 0.0)
+        dwelling.frames(4, 0.0, moved=False)
+    assert hasty.actor.dwell == pytest.approx(1.0, abs=0.01)
+    assert 3 < dwelling.actor.dwell < 5
+    assert all(a > b for a, b in zip(thresholds(hasty.actor), thresholds(dwelling.actor), strict=True))
+    other = monitor(commissioning=300)
+    other.restore(codec.unpack(codec.pack(plain(dwelling.actor.state()))))
+    assert thresholds(other) == thresholds(dwelling.actor)
+
+
+def thresholds(actor: DriftMonitor) -> list[float]:
+    (cusum,) = actor.detectors
+    assert isinstance(cusum, SceneCusum)
+    return [one.threshold for one in cusum.sums]
