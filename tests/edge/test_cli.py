@@ -466,27 +466,69 @@ def test_a_device_that_writes_more_than_it_may_says_so_and_writes_less(
     assert metrics["frame_p99_us"] >= metrics["frame_p50_us"] > 0
 
 
-def test_a_full_disk_does_not_stop_a_device(kit: Kit, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
+@contextmanager
+def small_disk(directory: Path, megabytes: int) -> Iterator[Path]:
+    """A file system of so many megabytes, mounted while it is used."""
+    disk = directory / "disk"
     disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=False, capture_output=True
-    )
-    if mounted.returncode:
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(disk)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
         pytest.skip("only root can mount a small disk")
     try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """A file of somebody else's that takes what is left."""
+    with (disk / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+        while ballast.write(b"b" * 4096):
+            pass
+    return disk / "ballast"
+
+
+def test_a_full_disk_does_not_stop_a_device(kit: Kit, tmp_path: Path) -> None:
+    with small_disk(tmp_path, 1) as disk:
         run(settings(kit, disk / "state"))
-        with (disk / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
-            while ballast.write(b"b" * 4096):
-                pass
+        fill(disk)
         process = EdgeProcess(
             settings(kit, disk / "state", mode="monitor", broker="mqtt://127.0.0.1:1", journal="auto")
         )
         assert "disk_full" in process.faults()
         process.run()
         assert process.camera.frames == SHOWN
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_disk_that_fills_up_while_a_device_runs_is_named_costs_no_frame_and_no_record(
+    kit: Kit, tmp_path: Path, broker: BrokerProcess
+) -> None:
+    server = Server(broker, "filling")  # hears the status; nobody stores, so that all records wait on the device
+    with small_disk(tmp_path, 4) as disk:
+        changes: dict[str, Any] = {"mode": "monitor", "broker": broker.url, "root": "filling", "report_s": 0.1}
+        changes |= {"once": False, "fps": 50.0, "reading_s": 0.05, "spool_mb": 2, "snapshot_quiet_s": 0.2}
+        process = EdgeProcess(settings(kit, disk / "state", **changes))
+        runner = threading.Thread(target=process.run)
+        runner.start()
+        try:
+            wait_until(lambda: process.spool.stats().records > 3 and process.snapshots.written_bytes)
+            ballast = fill(disk)
+            wait_until(lambda: {"disk_full", "snapshot_failing"} <= process.faults(), timeout=30)
+            wait_until(lambda: "disk_full" in server.statuses()[-1].faults)
+            frames = process.camera.frames
+            wait_until(lambda: process.camera.frames > frames + 20)
+            ballast.unlink()
+            wait_until(lambda: not {"disk_full", "snapshot_failing"} & process.faults(), timeout=30)
+            wait_until(lambda: "disk_full" not in server.statuses()[-1].faults)
+            assert process.device.failures == 0
+        finally:
+            process.stop("enough")
+            runner.join(30)
+        spool = Spool(disk / "state")
+        seqs = sorted(record.seq for record in spool.next(10_000, 1 << 30) if record.boot == process.spool.boot)
+        assert seqs == list(range(1, process.spool.next_seq))
+        spool.close()
+    server.connection.stop()
 
 
 # ---- systemd ---------------------------------------------------------------------------------------------------
