@@ -182,6 +182,7 @@ class FakePicamera2:
     """Speaks as picamera2 0.3 does; the real one needs a Raspberry Pi or a kernel with its media drivers."""
 
     cameras, silent, log = 1, False, list[str]()
+    grants = "BGR888"
     camera_controls: ClassVar = {"FrameDurationLimits": (33333, 120000, None)}
 
     def __init__(self, number: int) -> None:
@@ -196,7 +197,7 @@ class FakePicamera2:
         return {"main": main, **rest}
 
     def configure(self, configuration: dict[str, Any]) -> None:
-        self.configuration = configuration | {"main": {"size": (4, 4), "stride": 32}}
+        self.configuration = configuration | {"main": {"size": (4, 4), "stride": 32, "format": self.grants}}
         self.log.append(f"{configuration['main']['format']} {configuration.get('controls')}")
 
     def camera_configuration(self) -> dict[str, Any]:
@@ -243,6 +244,16 @@ def test_a_camera_without_a_pace_of_its_own_is_asked_for_none(picamera2: type[Fa
     picamera2.camera_controls = {}
     next(open_source("picamera2", 5.0, threading.Event()).pictures())
     assert picamera2.log[1] == "BGR888 {}"
+
+
+def test_what_libcamera_makes_of_the_wishes_counts(picamera2: type[FakePicamera2]) -> None:
+    picamera2.grants = "RGB888"
+    shot = next(open_source("picamera2", 5.0, threading.Event()).pictures())
+    assert isinstance(shot.picture, pictures.Raw)
+    assert pictures.unpack(shot.picture)[0, 0].tolist() == [0, 0, 200]
+    picamera2.grants = "SRGGB10"
+    with pytest.raises(CameraError, match="it gives SRGGB10, which cannot be read"):
+        next(open_source("picamera2", 5.0, threading.Event()).pictures())
 
 
 def test_a_picamera_that_gives_nothing_or_is_not_there_says_so(picamera2: type[FakePicamera2]) -> None:

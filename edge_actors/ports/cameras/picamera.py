@@ -17,6 +17,17 @@ MISSING = (
     "it needs picamera2, which comes with Raspberry Pi OS: sudo apt install --no-install-recommends"
     " python3-picamera2, and a venv that sees it (python3 -m venv --system-site-packages)"
 )
+# What libcamera calls a format, and in which order its colours lie in memory: it names them from the other end.
+LAYOUTS = {
+    "BGR888": "RGB",
+    "RGB888": "BGR",
+    "XBGR8888": "RGBX",
+    "XRGB8888": "BGRX",
+    "YUYV": "YUYV",
+    "UYVY": "UYVY",
+    "YVYU": "YVYU",
+    "NV12": "NV12",
+}
 BUFFERS = 4
 SLOWEST_FPS = 1.0  # slower ones are not asked of the sensor, whose exposure would follow; pictures are left out
 
@@ -43,7 +54,6 @@ class Picamera:
                 self.address.spec, f"it cannot be opened, another program may use it: {error}"
             ) from None
         try:
-            # What picamera2 calls BGR888 lies in memory as red, green, blue.
             main = {"size": self.address.size, "format": "BGR888"}
             wish = camera.create_video_configuration(main=main, buffer_count=BUFFERS, controls=self._pace(camera))
             camera.configure(wish)
@@ -62,9 +72,11 @@ class Picamera:
         return {"FrameDurationLimits": (microseconds, microseconds)}
 
     def _stream(self, camera: Any) -> Iterator[Shot]:
-        pace = Pace(self.fps)
-        width, height = camera.camera_configuration()["main"]["size"]
-        stride = camera.camera_configuration()["main"]["stride"]
+        pace, main = Pace(self.fps), camera.camera_configuration()["main"]  # as libcamera granted our wishes
+        (width, height), stride = main["size"], main["stride"]
+        layout = LAYOUTS.get(main["format"])
+        if layout is None and main["format"] != "MJPEG":
+            raise CameraError(self.address.spec, f"it gives {main['format']}, which cannot be read")
         while (request := self._next(camera)) is not None:
             try:
                 taken = _taken(request.get_metadata())
@@ -72,7 +84,7 @@ class Picamera:
             finally:
                 request.release()
             if data is not None:
-                yield Shot(Raw(data, height, width, "RGB", stride), taken)
+                yield Shot(Raw(data, height, width, layout, stride) if layout else data, taken)
 
     def _next(self, camera: Any) -> Any:
         """The next picture with what is known of it; None when the device stops."""
