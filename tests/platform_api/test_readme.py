@@ -25,7 +25,7 @@ def test_every_setting_of_a_device_is_in_the_readme() -> None:
 
 def test_a_readme_that_lies_is_named_and_mended(tmp_path: Path) -> None:
     copy = tmp_path / "README.md"
-    copy.write_text(README.read_text().replace("--false-alarm-scenes", "--false-alarms"))
+    copy.write_text(README.read_text().replace("--quarantine-size", "--quarantine"))
     with pytest.raises(ReadmeError, match="as they are; tinyml readme render"):
         readme.main(["check", str(copy)])
     assert readme.main(["render", str(copy)]) == 0
