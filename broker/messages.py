@@ -179,6 +179,7 @@ class Scored(Message):
     scene: bool = False  # whether the frame opened a new scene
     in_drift: bool = False
     episode: str = ""  # id of the drift episode, empty outside
+    rival: float = 0.0  # as in Neighbours
     departure: float = 0.0  # in drift: of its scene from the usual, in the direction of the drift, in spreads
 
 
@@ -195,21 +196,27 @@ class SnapshotRequested(Message):
 class QuarantineFilled(Message):
     """Enough strange samples wait without an explanation; the adapter may look for a new class among them.
 
-    Where the whole stream has moved (`scope` global) it comes once an episode, and no class may be made of them.
+    Where the whole stream has moved (`scope` global) no class may be made of them; `window` is for re-centring then.
     """
 
     at: float = 0.0
     episode: str = ""
     scope: str = "novel"  # novel | global
-    statistic: float = 0.0  # lower quartile of the scores after the alarm; above 0 the scope is global
+    statistic: float = 0.0  # displacement of the least strange quarter of the drift
+    threshold: float = 0.0
     samples: tuple[str, ...] = ()
     values: Float32Array = Float32Array()  # len(samples) x D
-    memory_distances: Float32Array = Float32Array()  # per sample, mean distance to its k neighbours in the memory
+    memory_distances: Float32Array = Float32Array()  # per sample, mean distance to its neighbours in the memory
+    predicted: tuple[str, ...] = ()  # per sample, what it was taken for
+    taken: tuple[str, ...] = ()  # per sample, the provisional class it already is in; empty: none
+    window: Float32Array = Float32Array()  # n x D, the last scenes of a global drift, oldest first
+    accepted: Float32Array = Float32Array()  # n x D, usual scenes from before the drift
+    accepted_labels: tuple[str, ...] = ()  # what these were taken for
 
 
 @message
 class PseudoLabelled(Message):
-    """A cluster of quarantined samples proposed as a provisional class; the memory checks it before it stays."""
+    """Quarantined samples proposed for a class; the memory checks them before they stay."""
 
     at: float = 0.0
     adaptation: str = ""
@@ -219,11 +226,34 @@ class PseudoLabelled(Message):
     values: Float32Array = Float32Array()  # len(samples) x D
     statistic: float = 0.0
     threshold: float = 0.0
+    kind: str = ""  # novel-class | grow-class | pseudo-label (the seed's, with a label that exists)
+    accepted: Float32Array = Float32Array()  # n x D, usual scenes that have to stay what they are taken for
+    accepted_labels: tuple[str, ...] = ()
+
+
+@message
+class Recentring(Message):
+    """Asks the memory to find a map that brings the features of a global drift back to where it expects them."""
+
+    at: float = 0.0
+    adaptation: str = ""
+    episode: str = ""
+    window: Float32Array = Float32Array()  # n x D
+
+
+@message
+class PseudoWithdrawn(Message):
+    """Asks the memory to take samples out again that the device had put in by itself."""
+
+    at: float = 0.0
+    adaptation: str = ""  # the one that put them in
+    samples: tuple[str, ...] = ()
+    reason: str = ""
 
 
 @message
 class MemoryChanged(Message):
-    """What became of a `PseudoLabelled`: kept, or taken back bit for bit."""
+    """What became of a proposal: kept, or taken back bit for bit; or `undone` after it had stood."""
 
     at: float = 0.0
     adaptation: str = ""
@@ -232,6 +262,9 @@ class MemoryChanged(Message):
     accuracy_before: float = 0.0  # on the bundle's labelled calibration set
     accuracy_after: float = 0.0
     memory: int = 0  # samples in the memory afterwards
+    undone: bool = False
+    statistic: float = 0.0  # of a re-centring: the gain in confidence
+    threshold: float = 0.0
 
 
 @message
@@ -246,6 +279,9 @@ class LabelResolved(Message):
     by: str = ""
     values: Float32Array = Float32Array()
     reason: str = ""
+    episode: str = ""  # in which the sample was kept; empty where that is not known
+    like: tuple[str, ...] = ()  # quarantined samples so near that the label holds for them too
+    like_values: Float32Array = Float32Array()  # len(like) x D
 
 
 @message
@@ -257,6 +293,9 @@ class LabelApplied(Message):
     revision: int = 0
     outcome: str = ""  # applied | duplicate | rejected
     reason: str = ""
+    label: str = ""
+    spread: tuple[str, ...] = ()  # samples that got the label because they are so near
+    withdrawn: tuple[str, ...] = ()  # samples that had got a label from this one and lost it again
 
 
 # ---- what leaves the device ------------------------------------------------------------------------------------
@@ -425,7 +464,7 @@ class AdaptationDecided(Message):
     at: float = 0.0
     adaptation: str = ""
     episode: str = ""
-    kind: str = ""  # novel-class ...
+    kind: str = ""  # recentring | novel-class | grow-class | label-spread | pseudo-label
     outcome: str = ""  # applied | rolled-back | rejected
     reason: str = ""
     label: str = ""

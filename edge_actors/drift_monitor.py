@@ -98,6 +98,7 @@ class DriftMonitor(Actor[Inbox, Outbox]):
             scene=seen.opened,
             in_drift=bool(self.episode),
             episode=self.episode,
+            rival=message.rival,
             departure=self.departure,
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from broker.messages import (
+    DriftCleared,
     Features,
     Float32Array,
     LabelApplied,
@@ -13,45 +14,60 @@ from broker.messages import (
     MemoryChanged,
     Neighbours,
     PseudoLabelled,
+    PseudoWithdrawn,
+    Recentring,
 )
 
+from .algorithms import recentring
 from .algorithms.calibration import Calibration
-from .algorithms.naming import PROVISIONAL, Naming, can_be_given
+from .algorithms.naming import PROVISIONAL
+from .algorithms.returned import Returned
 from .algorithms.roster import Roster
 from .algorithms.votes import Origin
-from .arrays import Floats, floats
+from .arrays import floats
 from .errors import OtherBundleError
+from .recentred import Recentred
 from .runtime.actor import Actor
+from .teaching import FULL, Taught, Teaching
 
-VERDICTS = ("is", "is-not", "unknown", "retract")
 MOST_ACCURACY_LOST = 0.02  # by one change, on the labelled calibration set
+MOST_LABELS_CHANGED = 0.05  # by one change, of usual frames from before the drift
+LARGEST_CLASS = 60  # samples of a class that the device made by itself
 REMEMBERED_REVISIONS = 512  # twice what the server keeps outstanding for a device
 
-Inbox = Features | PseudoLabelled | LabelResolved
+Inbox = Features | PseudoLabelled | PseudoWithdrawn | Recentring | LabelResolved | DriftCleared
 Outbox = Neighbours | MemoryChanged | LabelApplied
 
 
 class Knn(Actor[Inbox, Outbox]):
     """Each change of the memory is a transaction: taken back bit for bit where calibration speaks against it."""
 
-    def __init__(self, memory: Roster[Any], calibration: Calibration, bundle: str = "") -> None:
+    def __init__(self, memory: Roster[Any], calibration: Calibration, bundle: str = "", scene: float = 1.0) -> None:
         self.memory, self.calibration, self.bundle = memory, calibration, bundle
-        self.naming = Naming()
+        self.teaching = Teaching(memory)
+        self.recentred = Recentred(scene)
         self._revisions: dict[str, int] = {}  # sample -> revision of the label that was handled last
 
     def receive(self, message: Inbox) -> Iterator[Outbox]:
         if isinstance(message, Features):
-            yield self._neighbours(message)
+            yield from self._seen(message)
         elif isinstance(message, PseudoLabelled):
             yield self._pseudo_labelled(message)
-        else:
+        elif isinstance(message, LabelResolved):
             yield self._label(message)
+        elif isinstance(message, Recentring):
+            yield self._recentre(message)
+        elif isinstance(message, PseudoWithdrawn):
+            yield self._withdrawn(message)
+        elif self.recentred.adaptation:
+            yield self._back(message.at, "the drift is over")
 
     def state(self) -> dict[str, Any]:
         return {
             "bundle": self.bundle,
             "memory": self.memory.state(),
-            "naming": self.naming.state(),
+            "teaching": self.teaching.state(),
+            "recentred": self.recentred.state(),
             "revisions": dict(self._revisions),
         }
 
@@ -59,108 +75,143 @@ class Knn(Actor[Inbox, Outbox]):
         if state["bundle"] != self.bundle:
             raise OtherBundleError(state["bundle"], self.bundle)
         self.memory.restore(state["memory"])
-        self.naming.restore(state["naming"])
+        self.teaching.restore(state["teaching"])
+        self.recentred.restore(state["recentred"])
         self._revisions = dict(state["revisions"])
 
     # ---- recognising -----------------------------------------------------------------------------------------
 
-    def _neighbours(self, seen: Features) -> Neighbours:
+    def _seen(self, seen: Features) -> Iterator[Outbox]:
         values = floats(seen.values)
-        vote = self.memory.vote(values)
-        return Neighbours(
+        if self.recentred.is_over(values):
+            yield self._back(seen.at, "the stream lies where it lay before the drift")
+        correction = self.recentred.correction
+        vote = self.memory.vote(values if correction is None else correction(values))
+        yield Neighbours(
             at=seen.at,
             frame=seen.frame,
             label=vote.label,
             confidence=vote.confidence,
             distances=Float32Array.of(vote.distances),
             labels=tuple(vote.labels),
-            values=seen.values,
+            values=seen.values,  # as they came: a drift has to be seen though its frames are recognised
             residual=seen.residual,
             rival=vote.rival,
+        )
+
+    # ---- re-centring -----------------------------------------------------------------------------------------
+
+    def _recentre(self, asked: Recentring) -> MemoryChanged:
+        window = floats(asked.window, self.memory.dimension)
+        found = recentring.fit(window, self.memory, self.calibration, self.recentred.correction)
+        if not found.reason:
+            returned = Returned.between(self.calibration.values, window)
+            self.recentred.begin(asked.adaptation, asked.episode, found.correction, returned)
+        accuracy = self.calibration.accuracy(self.memory)
+        return MemoryChanged(
+            at=asked.at,
+            adaptation=asked.adaptation,
+            applied=not found.reason,
+            reason=found.reason or found.name,
+            accuracy_before=accuracy,
+            accuracy_after=accuracy,
+            memory=self.memory.size,
+            statistic=found.statistic,
+            threshold=found.threshold,
+        )
+
+    def _back(self, at: float, reason: str) -> MemoryChanged:
+        adaptation = self.recentred.adaptation
+        self.recentred.end()
+        accuracy = self.calibration.accuracy(self.memory)
+        return MemoryChanged(
+            at=at,
+            adaptation=adaptation,
+            undone=True,
+            reason=reason,
+            accuracy_before=accuracy,
+            accuracy_after=accuracy,
+            memory=self.memory.size,
         )
 
     # ---- learning by itself ----------------------------------------------------------------------------------
 
     def _pseudo_labelled(self, proposed: PseudoLabelled) -> MemoryChanged:
         before = self.calibration.accuracy(self.memory)
-        after, reason = self._try(lambda: self._take_in(proposed), before)
+        after, taught = self._try(lambda: Taught(self._take_in(proposed)), before, proposed)
         return MemoryChanged(
             at=proposed.at,
             adaptation=proposed.adaptation,
-            applied=not reason,
-            reason=reason,
+            applied=not taught.reason,
+            reason=taught.reason,
             accuracy_before=before,
             accuracy_after=after,
             memory=self.memory.size,
         )
 
     def _take_in(self, proposed: PseudoLabelled) -> str:
-        if not proposed.label.startswith(PROVISIONAL) or proposed.label in self.memory.labels:
-            return f"{proposed.label!r} is not the label of a new class"
+        if reason := self._misnamed(proposed):
+            return reason
         rows = floats(proposed.values, self.memory.dimension)
+        naming = self.teaching.naming
         for sample, row in zip(proposed.samples, rows, strict=True):
-            if self.memory.find(sample) is not None:
-                return f"{sample} already is in the memory"
-            if not self.memory.add(row, proposed.label, Origin.PSEUDO, sample, proposed.at):
-                return "the memory is full of samples that may not give way"
+            if (held := self.memory.find(sample)) is not None:
+                if self.memory.origins[held] == Origin.PERSON:  # a person has said what this one is
+                    naming.say(proposed.label, sample, self.memory.labels[held])
+            elif not self.memory.add(row, proposed.label, Origin.PSEUDO, sample, proposed.at):
+                return FULL
+        self.memory.rename(naming.names())
         return ""
+
+    def _misnamed(self, proposed: PseudoLabelled) -> str:
+        label, known = proposed.label, proposed.label in self.memory.labels
+        if proposed.kind == "pseudo-label":
+            return "" if known else f"{label!r} is no label of the memory"
+        if not label.startswith(PROVISIONAL) or known != (proposed.kind == "grow-class"):
+            return f"{label!r} is not the label of a {'' if proposed.kind == 'grow-class' else 'new '}class"
+        return ""
+
+    def _withdrawn(self, asked: PseudoWithdrawn) -> MemoryChanged:
+        """Takes out what the device had put in and nobody has spoken of."""
+        before = self.calibration.accuracy(self.memory)
+        for sample in asked.samples:
+            row = self.memory.find(sample)
+            if row is not None and self.memory.origins[row] == Origin.PSEUDO:
+                self.memory.remove(row)
+        return MemoryChanged(
+            at=asked.at,
+            adaptation=asked.adaptation,
+            undone=True,
+            reason=asked.reason,
+            accuracy_before=before,
+            accuracy_after=self.calibration.accuracy(self.memory),
+            memory=self.memory.size,
+        )
 
     # ---- learning from people --------------------------------------------------------------------------------
 
     def _label(self, given: LabelResolved) -> LabelApplied:
-        outcome, reason = "duplicate", ""
+        outcome, taught = "duplicate", Taught()
         if given.revision > self._revisions.get(given.sample, 0):
             before = self.calibration.accuracy(self.memory)
-            _, reason = self._try(lambda: self._apply(given), before)
-            outcome = "rejected" if reason else "applied"
+            _, taught = self._try(lambda: self._teach(given), before)
+            outcome = "rejected" if taught.reason else "applied"
             self._remember(given)
-        return LabelApplied(at=given.at, sample=given.sample, revision=given.revision, outcome=outcome, reason=reason)
+        return LabelApplied(
+            at=given.at,
+            sample=given.sample,
+            revision=given.revision,
+            outcome=outcome,
+            reason=taught.reason,
+            label=given.label,
+            spread=taught.spread,
+            withdrawn=taught.withdrawn,
+        )
 
-    def _apply(self, given: LabelResolved) -> str:
-        """What a verdict does to the memory; the reason where it cannot be done."""
-        if given.verdict not in VERDICTS:
-            return f"{given.verdict!r} is not a verdict: {', '.join(VERDICTS)} are"
-        if given.verdict == "is":
-            return self._is(given)
-        row = self.memory.find(given.sample)
-        if given.verdict == "is-not" and (row is None or self._called(row) != given.label):
-            return ""  # the memory does not say so either
-        self.naming.unsay(given.sample)
-        if row is not None:
-            self.memory.remove(row)
-        self.memory.rename(self.naming.names())
-        return ""
-
-    def _is(self, given: LabelResolved) -> str:
-        if not can_be_given(given.label):
-            return f"{given.label!r} cannot be the name of a class"
-        row = self.memory.find(given.sample)
-        if row is None and not given.values:
-            return given.reason or "the features of the sample are gone, and the label brought none"
-        values = self.memory.row(row) if row is not None else floats(given.values)
-        provisional = self._provisional_class(given.sample, row, values)
-        if row is not None:
-            self.memory.remove(row)
-        if not self.memory.add(values, given.label, Origin.PERSON, given.sample, given.at):
-            return "the memory is full of samples that may not give way"
-        self.naming.unsay(given.sample)
-        if provisional is not None:
-            self.naming.say(provisional, given.sample, given.label)
-        self.memory.rename(self.naming.names())
-        return ""
-
-    def _provisional_class(self, sample: str, row: int | None, values: Floats) -> str | None:
-        """The provisional class in which a sample sits: as one of its own, or because all its neighbours do."""
-        if (spoken_of := self.naming.class_of(sample)) is not None:
-            return spoken_of
-        if row is not None:
-            return self.memory.labels[row] if self.memory.labels[row].startswith(PROVISIONAL) else None
-        around = self.memory.labels_around(values)
-        return around[0] if len(set(around)) == 1 and around[0].startswith(PROVISIONAL) else None
-
-    def _called(self, row: int) -> str:
-        label = self.memory.labels[row]
-        return self.memory.names.get(label, label)
+    def _teach(self, given: LabelResolved) -> Taught:
+        values = self.recentred.of(given.episode, floats(given.values)) if given.values else None
+        like = self.recentred.of(given.episode, floats(given.like_values, self.memory.dimension))
+        return self.teaching.apply(given, values, like)
 
     def _remember(self, given: LabelResolved) -> None:
         self._revisions.pop(given.sample, None)
@@ -170,14 +221,27 @@ class Knn(Actor[Inbox, Outbox]):
 
     # ---- transactions ----------------------------------------------------------------------------------------
 
-    def _try(self, change: Callable[[], str], before: float) -> tuple[float, str]:
-        """Accuracy after the change, and why it was taken back where it was."""
-        memory, naming = self.memory.state(), self.naming.state()
-        reason = change()
-        after = before if reason else self.calibration.accuracy(self.memory)
+    def _try(
+        self, change: Callable[[], Taught], before: float, proposed: PseudoLabelled | None = None
+    ) -> tuple[float, Taught]:
+        """Accuracy after the change, and what came of it; taken back bit for bit where there is a reason."""
+        memory, teaching = self.memory.state(), self.teaching.state()
+        taught = change()
+        after = before if taught.reason else self.calibration.accuracy(self.memory)
         if after < before - MOST_ACCURACY_LOST:
-            reason = f"accuracy on the calibration set would fall from {before:.3f} to {after:.3f}"
-        if reason:
+            taught = Taught(f"accuracy on the calibration set would fall from {before:.3f} to {after:.3f}")
+        if proposed is not None and not taught.reason:
+            taught = Taught(self._disturbs(proposed))
+        if taught.reason:
             self.memory.restore(memory)
-            self.naming.restore(naming)
-        return after, reason
+            self.teaching.restore(teaching)
+        return after, taught
+
+    def _disturbs(self, proposed: PseudoLabelled) -> str:
+        """Why usual frames of the time before speak against a change: too many would be taken for something else."""
+        accepted = floats(proposed.accepted, self.memory.dimension)
+        votes = self.memory.votes(accepted)
+        changed = sum(vote != label for vote, label in zip(votes, proposed.accepted_labels, strict=True))
+        if changed > MOST_LABELS_CHANGED * len(votes):
+            return f"{changed} of {len(votes)} usual frames would be taken for something else"
+        return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from broker.messages import (
     Float32Array,
     Frame,
     LabelAssigned,
+    LabelRequested,
     LabelResolved,
     QuarantineFilled,
     SampleQuarantined,
@@ -24,22 +26,26 @@ from broker.messages import (
 )
 
 from .algorithms.calibration import UNLIKE
+from .algorithms.mewma import Places
+from .algorithms.naming import PROVISIONAL
+from .algorithms.questions import UNSURE, Questions
+from .algorithms.scope import WhatMoved
 from .algorithms.strange_samples import Entry, StrangeSamples
 from .arrays import floats, packed
 from .privacy import Picture, Showing
 from .runtime.actor import Actor
 
-STRANGE = 1.0  # scores above it are kept
-JUDGED_FRAMES = 100  # after the alarm; their lower quartile tells global drift from novel content
+STRANGE, DEPARTED = 1.0, 1.9  # scores and departures above them are kept
 ENOUGH = 40  # unexplained samples to ask the adapter
 ENOUGH_MORE = 10  # new ones to ask it again
+RECENTRING = "recentring"  # the kind of adaptation that answers a global drift
 DAY_S = 86_400.0
 PATIENCE_S = 60.0  # with the next frame, when one was asked for
 
 Inbox = (
     Frame | Scored | CameraDoubted | DriftDetected | DriftCleared | LabelAssigned | AdaptationDecided | CommandIssued
 )
-Outbox = SampleQuarantined | QuarantineFilled | LabelResolved | CommandReported
+Outbox = SampleQuarantined | QuarantineFilled | LabelResolved | LabelRequested | CommandReported
 
 
 class Quarantine(Actor[Inbox, Outbox]):
@@ -52,25 +58,28 @@ class Quarantine(Actor[Inbox, Outbox]):
         self,
         *,
         bundle: str,
-        dimension: int,
+        places: Places,
         k: int,
         usual_distance: float,
         showing: Showing,
         limit: int = 200,
         age_s: float = 7 * DAY_S,
+        label_budget: int = 0,
         distance: str = "euclidean",
     ) -> None:
-        self.bundle, self.dimension, self.showing = bundle, dimension, showing
+        self.bundle, self.dimension, self.showing, self.k = bundle, len(places.whitening), showing, k
         self.unlike, self.age_s = UNLIKE * usual_distance, age_s
-        self.samples = StrangeSamples(dimension, k, limit, distance)
-        self.episode, self.scope = "", ""  # scope: "" until judged, then novel or global
+        self.samples = StrangeSamples(self.dimension, limit, distance)
+        self.moved = WhatMoved(places, self.dimension)
+        self.questions = Questions(label_budget, usual_distance, k)
+        self.episode = ""
+        self._recentred = False
         self._frame: Frame | None = None  # the last picture; never part of the state
         self._blind = False  # what the camera shows is no sample of anything
         self._kept_scene = False  # whether this scene gave its sample
         self._added = 0  # samples of this episode
         self._since_asked = ENOUGH_MORE  # samples since the adapter was asked
         self._asked: list[tuple[str, float]] = []  # commands that want to see the next frame, and since when
-        self._scores: list[float] = []  # of the frames after the alarm, until they are judged
 
     def receive(self, message: Inbox) -> Iterator[Outbox]:
         if isinstance(message, Frame):
@@ -81,7 +90,8 @@ class Quarantine(Actor[Inbox, Outbox]):
             if self._asked:
                 yield from self._show(message, known=any(isinstance(one, SampleQuarantined) for one in kept))
         elif isinstance(message, DriftDetected):
-            self.episode, self.scope, self._added, self._scores = message.episode, "", 0, []
+            self.episode, self._added, self._recentred = message.episode, 0, False
+            self.moved.begin()
         elif isinstance(message, DriftCleared):
             self.episode = ""
         elif isinstance(message, LabelAssigned):
@@ -91,28 +101,31 @@ class Quarantine(Actor[Inbox, Outbox]):
                 self._asked.append((message.command, message.at))
         elif isinstance(message, CameraDoubted):
             self._blind = bool(message.reasons)
-        elif message.outcome == "applied":
-            self.samples.explain([row for one in message.samples if (row := self.samples.find(one)) is not None])
+        else:
+            self._decided(message)
 
     def state(self) -> dict[str, Any]:
         return {
             "samples": self.samples.state(),
+            "moved": self.moved.state(),
+            "questions": self.questions.state(),
             "episode": self.episode,
-            "scope": self.scope,
+            "recentred": self._recentred,
             "kept_scene": self._kept_scene,
             "blind": self._blind,
             "added": self._added,
             "since_asked": self._since_asked,
-            "scores": list(self._scores),
             "asked": list(self._asked),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.samples.restore(state["samples"])
-        self.episode, self.scope = state["episode"], state["scope"]
+        self.moved.restore(state["moved"])
+        self.questions.restore(state["questions"])
+        self.episode, self._recentred = state["episode"], state["recentred"]
         self._blind = state.get("blind", False)
         self._kept_scene, self._added = state["kept_scene"], state["added"]
-        self._since_asked, self._scores = state["since_asked"], list(state["scores"])
+        self._since_asked = state["since_asked"]
         self._asked = [(command, at) for command, at in state.get("asked", ())]
 
     def restarted(self) -> None:
@@ -123,20 +136,26 @@ class Quarantine(Actor[Inbox, Outbox]):
     def _scored(self, scored: Scored) -> Iterator[Outbox]:
         if scored.scene:
             self._kept_scene = False
-        if not scored.in_drift or self._blind:
+        if self._blind:
             return
-        if not self.scope:
-            yield from self._judge(scored)
+        if not scored.in_drift:
+            if scored.scene and scored.score <= STRANGE:
+                self.moved.accept(floats(scored.values), scored.label, scored.score)
+            return
+        if self.moved.update(floats(scored.values), scored.label, scored.score, scored.scene):
+            yield from self._judged(scored)
         if self._is_wanted(scored):
             yield self._keep(scored)
+            yield from self._fill(scored)
+        if self.questions.due(scored.at, scored.scene):
             yield from self._ask(scored)
 
     def _is_wanted(self, scored: Scored) -> bool:
         return (
-            scored.score > STRANGE
+            (scored.score > STRANGE or scored.departure > DEPARTED or scored.label.startswith(PROVISIONAL))
             and not self._kept_scene
             and self._added < self.samples.limit
-            and len(scored.labels) == self.samples.k
+            and len(scored.labels) == self.k
             and self.samples.nearest(floats(scored.values)) > self.unlike
         )
 
@@ -145,8 +164,10 @@ class Quarantine(Actor[Inbox, Outbox]):
         self._added += 1
         self._since_asked += 1
         self.samples.drop_older(scored.at - self.age_s)
-        entry = Entry(scored.frame, scored.at, scored.episode, clusterable=self.scope == "novel")
-        self.samples.add(entry, floats(scored.values), scored.distances.numbers())
+        entry = Entry(
+            scored.frame, scored.at, scored.episode, scored.label, scored.score, self.moved.scope == "novel"
+        )
+        self.samples.add(entry, floats(scored.values), _memory_distance(scored))
         return self._told(scored)
 
     def _told(self, scored: Scored) -> SampleQuarantined:
@@ -187,45 +208,88 @@ class Quarantine(Actor[Inbox, Outbox]):
 
     # ---- what moved ------------------------------------------------------------------------------------------
 
-    def _judge(self, scored: Scored) -> Iterator[QuarantineFilled]:
-        """Once enough frames were seen: if even the least strange quarter is strange, everything moved."""
-        self._scores.append(scored.score)
-        if len(self._scores) < JUDGED_FRAMES:
-            return
-        quartile = float(np.quantile(self._scores, 0.25))
-        self.scope, self._scores = ("global" if quartile > 0 else "novel"), []
-        if self.scope == "novel":
-            for entry in self.samples.entries:
-                entry.clusterable |= entry.episode == self.episode
-            yield from self._ask(scored, quartile)
+    def _judged(self, scored: Scored) -> Iterator[QuarantineFilled]:
+        own = [entry for entry in self.samples.entries if entry.episode == self.episode]
+        for entry in own:
+            entry.clusterable = self.moved.scope == "novel" and not entry.told
+        if self.moved.scope == "global":
+            yield self._filled(scored, [])
         else:
-            yield self._filled(scored, [], quartile)
+            yield from self._fill(scored)
 
-    def _ask(self, scored: Scored, statistic: float = 0.0) -> Iterator[QuarantineFilled]:
-        waiting = self.samples.waiting()
-        if self.scope == "novel" and len(waiting) >= ENOUGH and self._since_asked >= ENOUGH_MORE:
+    def _fill(self, scored: Scored) -> Iterator[QuarantineFilled]:
+        enough = len(self.samples.waiting()) >= ENOUGH or any(entry.taken for entry in self.samples.entries)
+        if self.moved.scope == "novel" and enough and self._since_asked >= ENOUGH_MORE:
             self._since_asked = 0
-            yield self._filled(scored, waiting, statistic)
+            yield self._filled(scored, self.samples.pool())
 
-    def _filled(self, scored: Scored, rows: list[int], statistic: float) -> QuarantineFilled:
+    def _filled(self, scored: Scored, rows: list[int]) -> QuarantineFilled:
+        entries = [self.samples.entries[row] for row in rows]
+        accepted = self.moved.accepted
         return QuarantineFilled(
             at=scored.at,
             episode=self.episode,
-            scope=self.scope,
-            statistic=statistic,
-            samples=tuple(self.samples.entries[row].sample for row in rows),
+            scope=self.moved.scope,
+            statistic=self.moved.statistic,
+            threshold=self.moved.threshold,
+            samples=tuple(entry.sample for entry in entries),
             values=packed(self.samples.values[rows]),
-            memory_distances=packed(self.samples.memory_distances[rows].mean(axis=1)),
+            memory_distances=packed(self.samples.memory_distances[rows]),
+            predicted=tuple(entry.predicted for entry in entries),
+            taken=tuple(entry.taken for entry in entries),
+            window=packed(self.moved.drift.rows()) if self.moved.scope == "global" else Float32Array(),
+            accepted=packed(accepted.rows()),
+            accepted_labels=tuple(accepted.labels),
+        )
+
+    def _decided(self, decided: AdaptationDecided) -> None:
+        if decided.kind == RECENTRING:
+            self._recentred = decided.outcome == "applied" or (self._recentred and decided.outcome == "rejected")
+            self.moved.answered(decided.outcome == "applied")
+        elif decided.outcome == "applied":
+            self.samples.take(decided.samples, decided.label)
+        elif decided.outcome == "rolled-back":
+            self.samples.take(decided.samples, "")
+
+    # ---- questions -------------------------------------------------------------------------------------------
+
+    def _ask(self, scored: Scored) -> Iterator[Outbox]:
+        reason, row = "dense", None
+        if self.moved.scope == "novel" and not self.questions.about_anything:
+            row = self.questions.densest(self.samples)
+        elif self.moved.scope == "novel" or (self._recentred and scored.confidence <= UNSURE):
+            reason = "random" if self.moved.scope == "novel" else "unsure"
+            row = self.samples.find(scored.frame)
+            if row is None and len(scored.labels) == self.k:
+                yield self._keep(scored)
+                row = len(self.samples) - 1
+                self.samples.entries[row].clusterable = False
+        if row is None:
+            return
+        entry = self.samples.entries[row]
+        entry.asked = True
+        asked = self.questions.note(scored.at)
+        yield LabelRequested(
+            at=scored.at,
+            sample=entry.sample,
+            episode=entry.episode,
+            reason=reason,
+            asked=asked,
+            budget=self.questions.budget,
         )
 
     # ---- labels ----------------------------------------------------------------------------------------------
 
     def _resolved(self, given: LabelAssigned) -> LabelResolved:
-        row = self.samples.find(given.sample)
+        row, like = self.samples.find(given.sample), []
+        episode = ""
         if row is not None:
-            self.samples.entries[row].explained = True  # whatever was said: no class is made of it any more
-            if given.verdict == "is":
-                self.samples.explain([row])
+            entry = self.samples.entries[row]
+            # Whatever was said, no class is made of it any more; if it was named, its like may still share that name.
+            entry.told, entry.clusterable = True, entry.clusterable and given.verdict == "is"
+            episode = entry.episode
+            if given.verdict == "is" and entry.clusterable:
+                like = self.questions.like(self.samples, row)
             values, reason = packed(self.samples.values[row]), ""
         else:
             reason = self._misfit(given)
@@ -239,6 +303,9 @@ class Quarantine(Actor[Inbox, Outbox]):
             by=given.by,
             values=values,
             reason=reason,
+            episode=episode,
+            like=tuple(self.samples.entries[one].sample for one in like),
+            like_values=packed(self.samples.values[like]),
         )
 
     def _misfit(self, given: LabelAssigned) -> str:
@@ -251,3 +318,10 @@ class Quarantine(Actor[Inbox, Outbox]):
         if numbers.size != self.dimension or not np.isfinite(numbers).all():
             return f"its features are not {self.dimension} finite numbers"
         return ""
+
+
+def _memory_distance(scored: Scored) -> float:
+    """Mean distance to those of the k neighbours that the device did not put into the memory by itself."""
+    distances = scored.distances.numbers()
+    others = [gap for gap, label in zip(distances, scored.labels, strict=True) if not label.startswith(PROVISIONAL)]
+    return fmean(others or [scored.rival or distances[-1]])

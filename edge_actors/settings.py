@@ -27,7 +27,7 @@ DETECTORS = (
     "feature-ewma",
     "error-rate",
 )
-PRIVACY = ("features", "thumbnail", "picture")
+PRIVACY = ("features", "thumbnail", "picture")  # each lets out more than the one before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +184,17 @@ class EdgeSettings:
         False, "page-hinkley: begin with the distances of the bundle's calibration frames", remote="restart"
     )
     quarantine_size: int = setting(200, "samples kept aside at most", remote="restart")
+    policy: str = setting(
+        "cautious",
+        "what the device makes of strange samples by itself; cautious: re-centres where everything moved, makes"
+        " classes of what is new, never guesses a label; seed: believes the predicted label of what lies close"
+        " together; none: waits for people",
+        choices=("cautious", "seed", "none"),
+        remote="restart",
+    )
+    label_budget: int = setting(
+        50, "samples that people are asked about within 30 days at most; 0: none", remote="restart"
+    )
     seed: int = setting(0, "seed of all chance in the device")
     threads: int = setting(1, "threads of the interpreter", remote="restart")
     arithmetic: str = setting(
@@ -334,6 +345,7 @@ NOT_NEGATIVE = (
     "ph_alpha",
     "ph_entry_factor",
     "ph_cooldown_s",
+    "label_budget",
     "seed",
 )
 PATHS = ("bundle", "state_dir", "ca_file", "cert_file", "key_file")

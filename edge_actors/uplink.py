@@ -16,6 +16,7 @@ from broker.messages import (
     DriftDetected,
     Header,
     LabelAcknowledged,
+    LabelRequested,
     LogRecord,
     Predictions,
     SampleQuarantined,
@@ -38,6 +39,7 @@ Leaving = (
     | AdaptationDecided
     | SnapshotTaken
     | LabelAcknowledged
+    | LabelRequested
     | CommandReported
     | Predictions
     | Telemetry

@@ -21,6 +21,7 @@ from broker.messages import (
     LabelAcknowledged,
     LabelApplied,
     LabelAssigned,
+    LabelRequested,
     LabelResolved,
     LogRecord,
     MemoryChanged,
@@ -28,7 +29,9 @@ from broker.messages import (
     Neighbours,
     Predictions,
     PseudoLabelled,
+    PseudoWithdrawn,
     QuarantineFilled,
+    Recentring,
     SampleQuarantined,
     Scored,
     SnapshotRequested,
@@ -51,6 +54,7 @@ from .drift_monitor import DriftMonitor
 from .extractor import Extractor
 from .health import Health
 from .knn import Knn
+from .policies.choice import policy
 from .ports.outbox import Outbox
 from .privacy import Showing, hook
 from .quarantine import Quarantine
@@ -89,15 +93,18 @@ ROUTES: dict[type[Message], tuple[str, ...]] = {
     Scored: ("quarantine", "recorder"),
     DriftDetected: ("quarantine", "state_manager", "uplink"),
     DriftContinued: ("uplink",),
-    DriftCleared: ("quarantine", "state_manager", "uplink"),
+    DriftCleared: ("quarantine", "knn", "state_manager", "uplink"),
     SampleQuarantined: ("drift_monitor", "uplink"),
     QuarantineFilled: ("adapter",),
     PseudoLabelled: ("knn",),
+    PseudoWithdrawn: ("knn",),
+    Recentring: ("knn",),
     MemoryChanged: ("adapter", "state_manager"),
     AdaptationDecided: ("quarantine", "uplink"),
+    LabelRequested: ("uplink",),
     LabelAssigned: ("quarantine",),
     LabelResolved: ("knn", "drift_monitor"),
-    LabelApplied: ("state_manager",),
+    LabelApplied: ("adapter", "state_manager"),
     CommandIssued: ("state_manager", "quarantine"),
     CommandReported: ("uplink",),
     SnapshotRequested: (),  # the runtime itself answers
@@ -149,7 +156,7 @@ def build(settings: EdgeSettings, bundle: Bundle, outbox: Outbox) -> dict[str, F
         "uplink": lambda: Uplink(settings.device, outbox),
         "camera_guard": lambda: CameraGuard(settings.camera_frozen_s),
         "extractor": lambda: Extractor(bundle.interpreter, contents.projection),
-        "knn": lambda: Knn(bundle.memory(settings.arithmetic), contents.calibration, bundle.digest),
+        "knn": lambda: Knn(bundle.memory(settings.arithmetic), contents.calibration, bundle.digest, statistics.scene),
         "drift_monitor": lambda: DriftMonitor(
             statistics.scores(),
             SceneGate(statistics.scene),
@@ -161,14 +168,15 @@ def build(settings: EdgeSettings, bundle: Bundle, outbox: Outbox) -> dict[str, F
         ),
         "quarantine": lambda: Quarantine(
             bundle=bundle.digest,
-            dimension=dimension,
+            places=statistics.places,
             k=k,
             usual_distance=statistics.nearest,
             showing=showing,
             limit=settings.quarantine_size,
+            label_budget=settings.label_budget,
             distance=distance,
         ),
-        "adapter": lambda: Adapter(dimension, k, distance),
+        "adapter": lambda: Adapter(policy(settings.policy, contents), dimension),
         "recorder": lambda: Recorder(settings.report_s, settings.predictions == "each"),
         "health": lambda: Health(settings.report_s),
         "state_manager": lambda: StateManager(outbox.boot, settings.snapshot_interval_s, settings.snapshot_quiet_s),

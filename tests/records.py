@@ -18,6 +18,7 @@ from broker.messages import (
     Float32Array,
     Header,
     LabelAcknowledged,
+    LabelRequested,
     LogRecord,
     Message,
     Predictions,
@@ -71,6 +72,7 @@ EVERY_KIND: tuple[Message, ...] = (
         at=10.0, where="knn", topic="label/s1", kind="LabelAssigned", reason="no features", payload=b"\x00\xff"
     ),
     LabelAcknowledged(at=11.0, sample="s1", revision=1, outcome="applied", snapshot="n1"),
+    LabelRequested(at=11.5, sample="s1", episode="e1", reason="dense", asked=1, budget=50),
     CommandReported(at=12.0, command="c1", verb="snapshot", state="done", result={"snapshot": "n2"}),
     CameraFaulted(
         at=13.2, episode="f1", frame="f9", fault="black", statistic=1.0, threshold=0.99, frames=10, seconds=2

@@ -175,6 +175,24 @@ CREATE TABLE adaptation (
 );
 CREATE INDEX adaptation_at ON adaptation (at DESC);
 
+-- What devices asked people about; the sample itself came before.
+CREATE TABLE label_request (
+    device text NOT NULL,
+    boot text NOT NULL,
+    seq bigint NOT NULL,
+    at timestamptz NOT NULL,
+    clock text NOT NULL,
+    op_s double precision NOT NULL,
+    sample text NOT NULL,
+    episode text NOT NULL,
+    reason text NOT NULL,           -- dense | random | unsure: why this one
+    asked bigint NOT NULL,          -- requests of the device in its present period, this one included
+    budget bigint NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (device, boot, seq, at)
+);
+CREATE INDEX label_request_sample ON label_request (device, sample);
+
 CREATE TABLE label_ack (
     device text NOT NULL,
     boot text NOT NULL,
@@ -369,14 +387,21 @@ SELECT
     s.features, s.neighbours, s.distances,
     s.picture_digest, s.picture_type, s.width, s.height, s.received_at,
     l.revision, l.verdict, l.label, l.by AS labelled_by, l.state AS label_state, l.reason AS label_reason,
-    l.made_at AS labelled_at, l.answered_at
+    l.made_at AS labelled_at, l.answered_at,
+    q.at AS asked_at, q.reason AS asked_reason
 FROM sample s
 LEFT JOIN LATERAL (
     SELECT * FROM label
     WHERE label.device = s.device AND label.sample = s.sample
     ORDER BY label.revision DESC
     LIMIT 1
-) l ON true;
+) l ON true
+LEFT JOIN LATERAL (
+    SELECT at, reason FROM label_request
+    WHERE label_request.device = s.device AND label_request.sample = s.sample
+    ORDER BY at
+    LIMIT 1
+) q ON true;
 
 -- Samples a person has not said anything about, or whose label was taken back.
 CREATE VIEW v_sample_pending AS
@@ -477,6 +502,7 @@ FROM (
     UNION ALL SELECT device, boot, seq FROM sample
     UNION ALL SELECT device, boot, seq FROM adaptation
     UNION ALL SELECT device, boot, seq FROM label_ack
+    UNION ALL SELECT device, boot, seq FROM label_request
     UNION ALL SELECT device, boot, seq FROM command_report
     UNION ALL SELECT device, boot, seq FROM dead_letter
     UNION ALL SELECT device, boot, seq FROM ingest_dead_letter WHERE seq IS NOT NULL

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,10 +18,12 @@ from broker.messages import (
     Message,
     Neighbours,
     PseudoLabelled,
+    PseudoWithdrawn,
     QuarantineFilled,
+    Recentring,
     SampleQuarantined,
 )
-from edge_actors.adapter import MOST_REPRESENTATIVES, Adapter
+from edge_actors.adapter import Adapter
 from edge_actors.algorithms.cusum import SceneCusum
 from edge_actors.algorithms.ending import Ending
 from edge_actors.algorithms.mewma import SceneMewma
@@ -28,6 +32,8 @@ from edge_actors.algorithms.scene_gate import SceneGate
 from edge_actors.arrays import Floats, floats, packed
 from edge_actors.drift_monitor import DriftMonitor
 from edge_actors.knn import Knn
+from edge_actors.policies.cautious import FIRST_REPRESENTATIVES as MOST_REPRESENTATIVES
+from edge_actors.policies.cautious import Cautious
 from edge_actors.privacy import Showing
 from edge_actors.quarantine import Quarantine
 from edge_actors.runtime.actor import Actor
@@ -37,12 +43,19 @@ from .learning import DIMENSION, calibration, centre, clouds, deliver, features,
 FAR = 15.0  # distance to the memory
 
 
+def adapter_of() -> Adapter:
+    return Adapter(Cautious(DIMENSION), DIMENSION)
+
+
 def filled(values: Floats, memory_distance: float = FAR, scope: str = "novel", first: int = 0) -> QuarantineFilled:
     return QuarantineFilled(
         at=7.0,
         episode="e",
         scope=scope,
         statistic=0.3,
+        threshold=3.0,
+        taken=("",) * len(values),
+        predicted=("a",) * len(values),
         samples=tuple(f"s-{first + n}" for n in range(len(values))),
         values=packed(values),
         memory_distances=packed(np.full(len(values), memory_distance, np.float32)),
@@ -55,7 +68,7 @@ def proposals(said: list[Message]) -> list[PseudoLabelled]:
 
 def test_samples_that_are_alike_are_proposed_as_a_class_of_their_own() -> None:
     values, names = clouds("de", 40, seed=3)
-    said = list(Adapter(DIMENSION).receive(filled(values)))
+    said = list(adapter_of().receive(filled(values)))
     assert [one.label for one in proposals(said)] == ["novel-1", "novel-2"]
     for one in proposals(said):
         rows = [int(sample[2:]) for sample in one.samples]
@@ -68,7 +81,7 @@ def test_samples_that_are_alike_are_proposed_as_a_class_of_their_own() -> None:
 
 def test_samples_that_have_nothing_in_common_are_rejected_on_record() -> None:
     scattered = np.random.default_rng(0).uniform(-80, 80, (40, DIMENSION)).astype(np.float32)
-    (decided,) = Adapter(DIMENSION).receive(filled(scattered))
+    (decided,) = adapter_of().receive(filled(scattered))
     assert isinstance(decided, AdaptationDecided)
     assert (decided.kind, decided.outcome, decided.threshold) == ("novel-class", "rejected", 10.0)
     assert decided.statistic < 10
@@ -77,23 +90,67 @@ def test_samples_that_have_nothing_in_common_are_rejected_on_record() -> None:
 
 def test_samples_that_are_near_the_memory_are_rejected() -> None:
     values, _ = clouds("d", 40, seed=3)
-    (decided,) = Adapter(DIMENSION).receive(filled(values, memory_distance=2.0))
+    (decided,) = adapter_of().receive(filled(values, memory_distance=2.0))
     assert isinstance(decided, AdaptationDecided)
     assert (decided.outcome, decided.statistic) == ("rejected", 0.0)
 
 
-def test_where_everything_moved_no_class_is_made_and_the_refusal_is_recorded() -> None:
+def test_where_everything_moved_it_asks_for_re_centring_and_makes_no_class() -> None:
     values, _ = clouds("d", 60, seed=3)
-    (decided,) = Adapter(DIMENSION).receive(filled(values, scope="global"))
+    (asked,) = adapter_of().receive(replace(filled(values, scope="global"), window=packed(values)))
+    assert isinstance(asked, Recentring)
+    assert (asked.episode, asked.window) == ("e", packed(values))
+
+
+def test_what_was_made_before_it_was_known_that_everything_moved_is_taken_back_on_record() -> None:
+    adapter = adapter_of()
+    values = clouds("d", 20, seed=3)[0]
+    (proposal,) = proposals(list(adapter.receive(filled(values))))
+    list(adapter.receive(MemoryChanged(adaptation=proposal.adaptation, applied=True)))
+    withdrawn, asked = adapter.receive(filled(values, scope="global"))
+    assert isinstance(withdrawn, PseudoWithdrawn)
+    assert isinstance(asked, Recentring)
+    assert (withdrawn.adaptation, withdrawn.samples) == (proposal.adaptation, proposal.samples)
+    answer = MemoryChanged(adaptation=proposal.adaptation, undone=True, reason=withdrawn.reason)
+    (decided,) = adapter.receive(answer)
     assert isinstance(decided, AdaptationDecided)
-    assert (decided.kind, decided.outcome) == ("global", "rejected")
-    assert "the whole stream moved" in decided.reason
-    assert (decided.statistic, decided.threshold) == (pytest.approx(0.3), 0.0)
+    assert (decided.kind, decided.outcome, decided.label) == ("novel-class", "rolled-back", "novel-1")
+    assert decided.samples == proposal.samples
 
 
-@pytest.mark.parametrize(("applied", "outcome"), [(True, "applied"), (False, "rolled-back")])
+def test_a_class_grows_by_what_lies_in_the_same_group() -> None:
+    adapter = adapter_of()
+    values, _ = clouds("d", 50, seed=3)
+    told = replace(filled(values), taken=("novel-4",) * 25 + ("",) * 25)
+    (proposal,) = proposals(list(adapter.receive(told)))
+    assert (proposal.kind, proposal.label) == ("grow-class", "novel-4")
+    assert set(proposal.samples) <= {f"s-{n}" for n in range(25, 50)}
+    assert len(proposal.samples) > 20
+
+
+def test_a_class_does_not_grow_beyond_sixty() -> None:
+    values, _ = clouds("d", 80, seed=3)
+    told = replace(filled(values), taken=("novel-4",) * 55 + ("",) * 25)
+    (proposal,) = proposals(list(adapter_of().receive(told)))
+    assert len(proposal.samples) == 5
+
+
+def test_labels_that_reached_samples_nearby_and_left_them_again_are_on_record() -> None:
+    label = LabelApplied(at=3.0, sample="s-1", outcome="applied", label="pear", spread=("s-2",), withdrawn=("s-9",))
+    back, on = adapter_of().receive(label)
+    assert isinstance(back, AdaptationDecided)
+    assert isinstance(on, AdaptationDecided)
+    assert (back.kind, back.outcome, back.samples) == ("label-spread", "rolled-back", ("s-9",))
+    assert (on.kind, on.outcome, on.label, on.samples) == ("label-spread", "applied", "pear", ("s-2",))
+
+
+def test_without_a_policy_nothing_is_tried() -> None:
+    assert list(Adapter(None, DIMENSION).receive(filled(clouds("d", 40, seed=3)[0]))) == []
+
+
+@pytest.mark.parametrize(("applied", "outcome"), [(True, "applied"), (False, "rejected")])
 def test_what_the_memory_made_of_a_proposal_is_recorded(applied: bool, outcome: str) -> None:
-    adapter = Adapter(DIMENSION)
+    adapter = adapter_of()
     (proposal,) = proposals(list(adapter.receive(filled(clouds("d", 20, seed=3)[0]))))
     answer = MemoryChanged(
         at=7.0,
@@ -113,7 +170,7 @@ def test_what_the_memory_made_of_a_proposal_is_recorded(applied: bool, outcome: 
 
 
 def test_numbers_of_classes_and_decisions_go_on_after_a_restart() -> None:
-    adapter, other = Adapter(DIMENSION), Adapter(DIMENSION)
+    adapter, other = adapter_of(), adapter_of()
     first = proposals(list(adapter.receive(filled(clouds("d", 20, seed=3)[0]))))
     other.restore(adapter.state())
     second = proposals(list(other.receive(filled(clouds("e", 20, seed=3)[0]))))
@@ -127,7 +184,7 @@ def test_numbers_of_classes_and_decisions_go_on_after_a_restart() -> None:
 def device(commissioning: int = 0) -> dict[str, Actor]:
     usual = statistics()
     return {
-        "knn": Knn(memory(capacity=300), calibration(), "bundle-1"),
+        "knn": Knn(memory(capacity=300), calibration(), "bundle-1", usual.scene),
         "drift_monitor": DriftMonitor(
             usual.scores(),
             SceneGate(usual.scene),
@@ -137,9 +194,9 @@ def device(commissioning: int = 0) -> dict[str, Actor]:
             commissioning=commissioning,
         ),
         "quarantine": Quarantine(
-            bundle="bundle-1", dimension=DIMENSION, k=5, usual_distance=usual.nearest, showing=Showing("features")
+            bundle="bundle-1", places=usual.places, k=5, usual_distance=usual.nearest, showing=Showing("features")
         ),
-        "adapter": Adapter(DIMENSION),
+        "adapter": adapter_of(),
     }
 
 
@@ -189,8 +246,7 @@ def test_a_degraded_sensor_is_noticed_and_makes_no_class() -> None:
     show(actors, "abc" * 100, seed=1, first=0)
     said = show(actors, "abc" * 100, seed=2, first=1000, shift=1.5)
     assert len(of_kind(said, DriftDetected)) == 1
-    (decided,) = of_kind(said, AdaptationDecided)
-    assert (decided.kind, decided.outcome) == ("global", "rejected")
+    assert {one.kind for one in of_kind(said, AdaptationDecided)} == {"recentring"}
     assert of_kind(said, PseudoLabelled) == []
 
 
@@ -212,5 +268,5 @@ def test_whatever_comes_no_quarantined_frame_ever_gets_an_existing_label(worlds:
     for proposal in of_kind(said, PseudoLabelled):
         assert proposal.label.startswith("novel-")
     answered = of_kind(said, MemoryChanged)
-    recorded = [one for one in of_kind(said, AdaptationDecided) if one.outcome != "rejected"]
-    assert [one.adaptation for one in recorded] == [one.adaptation for one in answered]
+    recorded = of_kind(said, AdaptationDecided)
+    assert [one.adaptation for one in answered] == [one.adaptation for one in recorded if one.accuracy_before]

@@ -9,6 +9,7 @@ import pytest
 
 from broker.messages import Frame, Tick
 from edge_actors import wiring
+from edge_actors.adapter import Adapter
 from edge_actors.algorithms.neighbours import Memory
 from edge_actors.bundle import Bundle
 from edge_actors.ports.interpreter import Interpreter
@@ -59,6 +60,7 @@ def test_a_frame_costs_one_model_call_and_one_neighbour_search(
     digits = album.digits()
     world = World(digits, ROLES[1], Day(FRAMES / FPS), digits.classes[-1], "blur", seed=3)  # the lens degrades
     models, searches = counted(monkeypatch, Interpreter, "embed"), counted(monkeypatch, Memory, "_nearest")
+    decided = counted(monkeypatch, Adapter, "_answered")
     for number in range(FRAMES):
         pixels, _ = world.frame(number / FPS)
         height, width, channels = pixels.shape
@@ -70,8 +72,10 @@ def test_a_frame_costs_one_model_call_and_one_neighbour_search(
             width=width,
             channels=channels,
         )
+        before, changes = searches[0], decided[0]
         device.admit(frame)
-        assert (models[0], searches[0]) == (number + 1, number + 1)
+        assert models[0] == number + 1
+        assert searches[0] == before + 1 or decided[0] > changes
     device.admit(Tick(at=FRAMES / FPS, wall_us=1, last=True))
     assert device.failures == 0
     assert tape.records >= 3, "neither drift nor samples nor predictions were reported"

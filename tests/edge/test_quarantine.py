@@ -21,15 +21,19 @@ from broker.messages import (
     Float32Array,
     Frame,
     LabelAssigned,
+    LabelRequested,
     LabelResolved,
     Message,
     QuarantineFilled,
     SampleQuarantined,
     Scored,
 )
+from edge_actors.algorithms.mewma import Places
+from edge_actors.algorithms.scope import AGAIN
+from edge_actors.algorithms.scope import FIRST_FRAMES as JUDGED_FRAMES
 from edge_actors.arrays import floats, packed
 from edge_actors.privacy import Showing
-from edge_actors.quarantine import ENOUGH, ENOUGH_MORE, JUDGED_FRAMES, Quarantine
+from edge_actors.quarantine import ENOUGH, ENOUGH_MORE, Quarantine
 from edge_actors.runtime.states import plain
 
 from .learning import DIMENSION, kinds
@@ -38,15 +42,20 @@ EPISODE = "0123abcd-000001-100"
 K = 5
 
 
-def quarantine(privacy: str = "thumbnail", limit: int = 200, age_s: float = 1e6) -> Quarantine:
+def quarantine(
+    privacy: str = "thumbnail", limit: int = 200, age_s: float = 1e6, moved: bool = False, budget: int = 0
+) -> Quarantine:
+    """`moved`: it finds that its frames lie elsewhere than those of their class usually do; else nothing like it."""
+    whitening = np.eye(DIMENSION, dtype=np.float32) * (1.0 if moved else 0.0)
     return Quarantine(
         bundle="bundle-1",
-        dimension=DIMENSION,
+        places=Places({"a": np.zeros(DIMENSION, np.float32)}, {"a": 1.0}, whitening),
         k=K,
         usual_distance=1.0,
         showing=Showing(privacy),
         limit=limit,
         age_s=age_s,
+        label_budget=budget,
     )
 
 
@@ -202,9 +211,11 @@ def test_asks_once_enough_samples_wait_and_the_drift_is_judged() -> None:
     assert asked(said) == [], "more than 40 wait, but it is not known yet what moved"
     (filled,) = asked(feed(actor, scored(500, score=-0.5)))
     assert (filled.scope, filled.episode, len(filled.samples)) == ("novel", EPISODE, 50)
-    assert filled.statistic < 0
+    assert filled.statistic < filled.threshold
     assert floats(filled.values, DIMENSION).shape == (50, DIMENSION)
     assert set(floats(filled.memory_distances).tolist()) == {32.0}
+    assert filled.predicted == ("a",) * 50
+    assert set(filled.taken) == {""}
 
 
 def test_asks_again_after_every_ten_more() -> None:
@@ -214,35 +225,78 @@ def test_asks_again_after_every_ten_more() -> None:
     assert [len(one.samples) for one in asked(said)] == [60, 70]
 
 
-def test_samples_that_became_a_class_are_not_asked_about_again() -> None:
+def test_samples_that_became_a_class_are_told_as_such_and_more_of_it_is_asked_about() -> None:
     actor = begun()
     (filled,) = asked(feed(actor, *strange_and_usual(0, JUDGED_FRAMES)))
-    feed(actor, AdaptationDecided(outcome="applied", samples=filled.samples[:45]))
-    said = feed(actor, *map(scored, range(200, 200 + ENOUGH - 5)))
-    (again,) = asked(said)
-    assert len(again.samples) == ENOUGH
-    assert not set(again.samples) & set(filled.samples[:45])
+    feed(
+        actor, AdaptationDecided(kind="novel-class", outcome="applied", label="novel-1", samples=filled.samples[:45])
+    )
+    (again,) = asked(feed(actor, *map(scored, range(200, 200 + ENOUGH_MORE))))
+    assert again.taken == ("novel-1",) * 45 + ("",) * 15
 
 
-@pytest.mark.parametrize("outcome", ["rejected", "rolled-back"])
-def test_samples_of_a_class_that_was_not_taken_go_on_waiting(outcome: str) -> None:
+def test_frames_taken_for_a_class_of_the_device_s_own_are_kept_though_they_are_usual_by_now() -> None:
+    actor = begun()
+    ours = scored(1, score=0.0, label="novel-1", labels=("a", *("novel-1",) * 4), rival=40.0)
+    assert kinds(feed(actor, ours)) == ["SampleQuarantined"]
+    assert actor.samples.memory_distances.tolist() == [30.0], "its own class is no memory to be far from"
+    only = scored(2, score=0.0, label="novel-1", labels=("novel-1",) * 5, rival=40.0)
+    feed(actor, only)
+    assert actor.samples.memory_distances.tolist() == [30.0, 40.0]
+
+
+def test_samples_of_a_class_that_was_not_taken_go_on_waiting() -> None:
     actor = begun()
     (filled,) = asked(feed(actor, *strange_and_usual(0, JUDGED_FRAMES)))
-    feed(actor, AdaptationDecided(outcome=outcome, samples=filled.samples))
+    feed(actor, AdaptationDecided(kind="novel-class", outcome="rejected", samples=filled.samples))
     (again,) = asked(feed(actor, *map(scored, range(200, 200 + ENOUGH_MORE))))
     assert len(again.samples) == 60
 
 
-def test_where_everything_moved_it_says_so_once_and_no_sample_ever_waits_for_a_class() -> None:
+def test_no_class_is_made_again_of_samples_that_were_taken_back() -> None:
     actor = begun()
-    said = feed(actor, *(scored(n, score=0.4 + n % 3) for n in range(2 * JUDGED_FRAMES)))
+    (filled,) = asked(feed(actor, *strange_and_usual(0, JUDGED_FRAMES)))
+    for outcome in ("applied", "rolled-back"):
+        feed(actor, AdaptationDecided(kind="novel-class", outcome=outcome, label="novel-1", samples=filled.samples))
+    assert actor.samples.pool() == []
+
+
+def test_where_everything_moved_it_says_so_and_no_sample_ever_waits_for_a_class() -> None:
+    actor = begun(moved=True)
+    said = feed(actor, *map(scored, range(1, JUDGED_FRAMES + 1)))
     (filled,) = asked(said)
     assert (filled.scope, filled.samples) == ("global", ())
-    assert filled.statistic > 0
+    assert filled.statistic > filled.threshold
+    assert floats(filled.window, DIMENSION).shape == (JUDGED_FRAMES, DIMENSION)
     assert kinds(said).count("SampleQuarantined") > ENOUGH, "people still get to see them"
-    feed(actor, DriftCleared(episode=EPISODE), DriftDetected(episode="later"))
-    later = [replace(one, episode="later") for one in strange_and_usual(1000, JUDGED_FRAMES, every=5)]
-    assert asked(feed(actor, *later)) == [], "twenty new ones do not make forty with the old"
+    assert actor.samples.pool() == []
+
+
+def test_a_global_drift_is_looked_at_again_ever_more_seldom_while_nothing_helps() -> None:
+    actor = begun(moved=True)
+    looked = []
+    for number in range(1, 1001):
+        for filled in asked(feed(actor, scored(number))):
+            looked.append(number)
+            feed(actor, AdaptationDecided(kind="recentring", outcome="rejected", samples=filled.samples))
+    assert looked == [JUDGED_FRAMES + sum(AGAIN * 2 ** (1 + n) for n in range(m)) for m in range(len(looked))]
+    assert len(looked) == 4
+
+
+def test_what_began_as_something_new_may_become_a_drift_of_everything() -> None:
+    actor = begun(moved=True)
+    told = asked(feed(actor, *(scored(n, 2.0 * (n % 2), place=0.0) for n in range(JUDGED_FRAMES))))
+    assert [one.scope for one in told] == []
+    assert actor.moved.scope == "novel"
+    told = asked(feed(actor, *map(scored, range(1000, 1400))))
+    assert told[-1].scope == "global"
+
+
+def test_a_camera_that_dwells_is_judged_later() -> None:
+    actor = begun(moved=True)
+    said = feed(actor, *(scored(n, scene=n % 8 == 0) for n in range(1, 330)))
+    (filled, *_) = asked(said)
+    assert filled.at == 320
 
 
 def test_samples_of_an_episode_that_ended_before_it_was_judged_are_for_people_only() -> None:
@@ -288,6 +342,63 @@ def test_a_labelled_sample_waits_for_a_class_no_longer() -> None:
         resolved(actor, label(sample, verdict))
     waiting = {actor.samples.entries[row].sample for row in actor.samples.waiting()}
     assert waiting == set(filled.samples[4:])
+    pool = {actor.samples.entries[row].sample for row in actor.samples.pool()}
+    assert pool == {filled.samples[0], *filled.samples[4:]}, "what a person named may still give its name to others"
+
+
+def test_a_label_also_speaks_of_the_two_nearest_samples() -> None:
+    actor = begun()
+    feed(actor, *strange_and_usual(0, JUDGED_FRAMES))
+    feed(actor, *(scored(500 + n, place=5000.0 + n) for n in range(5)))
+    told = resolved(actor, label("0123abcd-000001-502"))
+    assert told.like == ("0123abcd-000001-501", "0123abcd-000001-503")
+    assert floats(told.like_values, DIMENSION)[:, 0].tolist() == [5001.0, 5003.0]
+    assert told.episode == EPISODE
+    assert resolved(actor, label("0123abcd-000001-504", "is-not")).like == ()
+
+
+# ---- questions ---------------------------------------------------------------------------------------------------
+
+
+def requests(said: list[Message]) -> list[LabelRequested]:
+    return [one for one in said if isinstance(one, LabelRequested)]
+
+
+def test_asks_people_at_a_pace_and_within_the_budget_about_samples_they_can_see() -> None:
+    actor = begun(budget=6)
+    said = feed(actor, *strange_and_usual(0, 300))
+    told = requests(said)
+    assert [one.asked for one in told] == [1, 2, 3, 4, 5, 6]
+    assert {one.budget for one in told} == {6}
+    shown = {one.sample for one in said if isinstance(one, SampleQuarantined)}
+    assert {one.sample for one in told} <= shown
+    assert len({one.sample for one in told}) == 6
+    assert [one.reason for one in told].count("random") == 1
+    frames = [round(one.at) for one in told]
+    assert all(b - a >= 10 for a, b in pairwise(frames))
+
+
+def test_the_budget_is_there_again_after_a_month() -> None:
+    actor = begun(budget=1)
+    assert len(requests(feed(actor, *strange_and_usual(0, 200)))) == 1
+    month = 31 * 86_400.0
+    later = [replace(one, at=one.at + month) for one in strange_and_usual(1000, 40)]
+    assert len(requests(feed(actor, *later))) == 1
+
+
+def test_with_a_budget_of_nothing_nobody_is_asked() -> None:
+    assert requests(feed(begun(), *strange_and_usual(0, 300))) == []
+
+
+def test_where_everything_moved_people_are_asked_only_after_re_centring_and_about_what_is_unsure() -> None:
+    actor = begun(moved=True, budget=9)
+    assert requests(feed(actor, *map(scored, range(1, 200)))) == []
+    feed(actor, AdaptationDecided(kind="recentring", outcome="applied"))
+    assert requests(feed(actor, *(scored(n, confidence=0.8) for n in range(200, 250)))) == []
+    (told, *_) = requests(feed(actor, scored(260, confidence=0.6)))
+    assert told.reason == "unsure"
+    feed(actor, AdaptationDecided(kind="recentring", outcome="rolled-back"))
+    assert requests(feed(actor, *(scored(n, confidence=0.6) for n in range(300, 350)))) == []
 
 
 def test_features_that_came_with_a_label_serve_when_the_sample_is_gone() -> None:
@@ -317,7 +428,7 @@ def test_a_label_whose_features_cannot_be_used_says_why(values: list[float], bun
 @pytest.mark.parametrize("stop", [0, 40, JUDGED_FRAMES - 1, JUDGED_FRAMES + 5])
 def test_a_restored_state_has_the_same_future(stop: int) -> None:
     frames = [replace(one, scene=n % 3 < 2) for n, one in enumerate(strange_and_usual(0, 150))]
-    actor, other = begun(limit=60), quarantine(limit=60)
+    actor, other = begun(limit=60, budget=5), quarantine(limit=60, budget=5)
     feed(actor, *frames[:stop])
     other.restore(codec.unpack(codec.pack(plain(actor.state()))))
     assert feed(other, *frames[stop:]) == feed(actor, *frames[stop:])
