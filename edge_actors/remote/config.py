@@ -13,7 +13,7 @@ from broker.settings import converted, from_afar
 
 from ..errors import StateDirectoryError
 from ..ports.kept import Kept
-from ..settings import EdgeSettings
+from ..settings import PRIVACY, EdgeSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ def judged(base: EdgeSettings, wanted: Mapping[str, str]) -> Verdict:
         try:
             from_afar(EdgeSettings, name)
             changes: dict[str, Any] = {name: converted(EdgeSettings, name, text)}
+            if name == "privacy" and PRIVACY.index(changes[name]) > PRIVACY.index(base.privacy):
+                raise SettingsError(f"from afar it cannot let out more than {base.privacy}, as the device is set up")
             settings = replace(settings, **changes)
         except SettingsError as error:
             rejected[name] = str(error)

@@ -46,6 +46,17 @@ def test_good_settings_apply_and_the_others_are_refused_by_name_with_the_reason(
     }
 
 
+def test_privacy_can_be_made_stricter_from_afar_and_not_laxer_than_the_device_was_set_up(tmp_path: Path) -> None:
+    held = config(tmp_path)
+    held.take(wanted(1, privacy="picture"))
+    assert held.reported.rejected == {
+        "privacy": "from afar it cannot let out more than thumbnail, as the device is set up"
+    }
+    for revision, level in ((2, "features"), (3, "thumbnail")):
+        held.take(wanted(revision, privacy=level))
+        assert held.reported.rejected == {}
+
+
 def test_what_needs_a_restart_waits_for_it_and_is_in_force_afterwards(tmp_path: Path) -> None:
     held = config(tmp_path)
     change = held.take(wanted(1, report_s="30", reading_s="2"))
