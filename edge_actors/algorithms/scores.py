@@ -20,6 +20,7 @@ SETTLING = 20  # scenes that "as calibrated" weighs against what commissioning s
 # A class that calibration did not know is learned from its first scenes, then left alone. Until something is known
 # of it, its frames are evidence of nothing.
 NEWCOMER_KNOWN, NEWCOMER_SCENES = 10, 60
+MOST_NEWCOMERS = 64  # in months a device makes more classes than it holds; the one not seen for longest is forgotten
 SIGNAL_LIMIT, SCORE_LIMIT = 6.0, 2.5
 NEAREST = 1e-6  # distances below count as this: a margin has to be finite
 
@@ -95,7 +96,10 @@ class ClassScores:
         """Notes one scene of a class that calibration did not know; of others nothing."""
         if label in self.classes or label == UNKNOWN:
             return
-        moments = self._newcomers.setdefault(label, [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+        moments = self._newcomers.pop(label, None) or [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+        if len(self._newcomers) >= MOST_NEWCOMERS:
+            del self._newcomers[next(iter(self._newcomers))]
+        self._newcomers[label] = moments
         for moment, value in zip(moments, seen, strict=True):
             if value is not None and moment[0] < NEWCOMER_SCENES:
                 moment[0] += 1

@@ -10,6 +10,7 @@ import pytest
 from edge_actors.algorithms.calibration import Calibration, measure
 from edge_actors.algorithms.neighbours import UNKNOWN
 from edge_actors.algorithms.scores import (
+    MOST_NEWCOMERS,
     NEWCOMER_KNOWN,
     NEWCOMER_SCENES,
     SHRINKAGE,
@@ -97,6 +98,18 @@ def test_a_class_that_calibration_did_not_know_becomes_usual_after_some_scenes()
     scores.learn("a", new)
     scores.learn(UNKNOWN, new)
     assert scores.state() == learned, "newcomers are learned once, calibrated classes never"
+
+
+def test_of_many_new_classes_the_one_not_seen_for_longest_is_forgotten() -> None:
+    scores, _, _ = fitted()
+    for number in range(MOST_NEWCOMERS):
+        scores.learn(f"novel-{number}", Signals(1.0, 0.0))
+    scores.learn("novel-0", Signals(1.0, 0.0))
+    scores.learn("novel-new", Signals(1.0, 0.0))
+    kept = scores.state()["newcomers"]
+    assert len(kept) == MOST_NEWCOMERS
+    assert {"novel-0", "novel-new"} <= set(kept)
+    assert "novel-1" not in kept
 
 
 def test_commissioning_takes_a_common_shift_nearly_whole_and_a_rare_class_with_doubt() -> None:
