@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,14 +14,19 @@ from broker.messages import (
     DriftCleared,
     DriftContinued,
     DriftDetected,
+    Float32Array,
+    LabelResolved,
     Message,
+    Neighbours,
     SampleQuarantined,
     Scored,
 )
 from edge_actors.algorithms.cusum import SceneCusum
 from edge_actors.algorithms.detector import Observation
 from edge_actors.algorithms.ending import Ending
+from edge_actors.algorithms.error_rate import ErrorRate
 from edge_actors.algorithms.mewma import Places
+from edge_actors.algorithms.page_hinkley import PageHinkley
 from edge_actors.algorithms.placing import Placing
 from edge_actors.algorithms.recovery import usual_shares
 from edge_actors.algorithms.scene_gate import SceneGate
@@ -330,3 +336,68 @@ def thresholds(actor: DriftMonitor) -> list[float]:
     (cusum,) = actor.detectors
     assert isinstance(cusum, SceneCusum)
     return [one.threshold for one in cusum.sums]
+
+
+# ---- detectors with rules of their own ---------------------------------------------------------------------------
+
+
+def far(number: int, distance: float) -> Neighbours:
+    return replace(neighbours(number, 0.0), distances=Float32Array.of([distance] * 5))
+
+
+def test_the_seeds_detector_ends_its_own_drift_by_its_own_rule() -> None:
+    actor = monitor(continue_every=10_000)
+    actor.detectors = [PageHinkley()]
+    said: list[Message] = []
+    for number, distance in enumerate([10.0] * 100 + [20.0] * 30 + [10.0] * 50):
+        said += actor.receive(far(number, distance))
+    assert events(said) == ["DriftDetected", "DriftCleared"]
+    detected, cleared = of_kind(said, DriftDetected)[0], of_kind(said, DriftCleared)[0]
+    assert (detected.detector, detected.drift_type, detected.threshold) == ("page-hinkley", "knn-distance", 50.0)
+    assert cleared.frame == "b-130", "the first frame that is near again"
+    assert cleared.reason == "page-hinkley sees it no more"
+
+
+def test_several_detectors_keep_one_episode_and_the_last_that_holds_ends_it() -> None:
+    actor = monitor(continue_every=10_000)
+    actor.detectors.append(PageHinkley())
+    stream, said = Stream(actor), list[Message]()
+    said += stream.frames(100, 0.0)
+    said += stream.frames(60, 2.0)
+    for number in range(60):  # scores are usual again, the distances are not
+        said += actor.receive(far(1000 + number, 30.0))
+    assert events(said) == ["DriftDetected"]
+    for number in range(60):
+        said += actor.receive(far(2000 + number, 1.0))
+    assert events(said) == ["DriftDetected", "DriftCleared"]
+
+
+def test_labels_that_say_wrong_too_often_are_a_drift_and_right_ones_end_it() -> None:
+    actor = monitor(continue_every=10_000)
+    actor.detectors = [ErrorRate(0.02)]
+    said: list[Message] = []
+    for number in range(300):
+        sample, wrong = f"s-{number}", 60 <= number < 100
+        said += actor.receive(SampleQuarantined(sample=sample, label="a"))
+        said += actor.receive(LabelResolved(sample=sample, verdict="is", label="b" if wrong else "a"))
+        said += actor.receive(neighbours(number, 0.0))
+    assert events(said) == ["DriftDetected", "DriftCleared"]
+    (detected,) = of_kind(said, DriftDetected)
+    assert detected.drift_type == "error-rate"
+    assert 60 < int(detected.frame[2:]) < 100
+
+
+def test_a_drift_that_lasts_is_told_ever_less_often() -> None:
+    stream = Stream(monitor(continue_every=10))
+    stream.frames(540, 2.0)
+    told = [one.frames for one in of_kind(stream.said, DriftContinued)]
+    assert told == [*range(10, 101, 10), 200, 300, 400, 500]
+
+
+def test_scores_of_a_drift_say_how_far_they_depart_and_others_nothing() -> None:
+    stream = Stream(monitor(continue_every=10_000))
+    usual = of_kind(stream.frames(300, 0.0), Scored)
+    drifting = of_kind(stream.frames(100, 2.4), Scored)
+    assert {one.departure for one in usual} == {0.0}
+    assert np.median([one.departure for one in drifting if one.in_drift]) > 1.5
+    assert {one.departure for one in drifting if not one.in_drift} == {0.0}

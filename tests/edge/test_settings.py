@@ -94,3 +94,11 @@ def test_a_recording_holds_the_settings_but_no_secret() -> None:
     assert EdgeSettings.from_text(newer) == again
     with pytest.raises(SettingsError, match="settings of the recording"):
         EdgeSettings.from_text("not JSON")
+
+
+def test_detectors_are_named_once_each_and_have_to_exist() -> None:
+    assert settings().detector_names() == ("scene-cusum", "scene-mewma")
+    assert settings(detectors="page-hinkley, error-rate").detector_names() == ("page-hinkley", "error-rate")
+    for wrong in ("", "scene-cusum,", "oracle", "confidence,confidence"):
+        with pytest.raises(SettingsError):
+            settings(detectors=wrong)
