@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +88,9 @@ def folder(images: Path, model: Path) -> Album:
     data = model.read_bytes()
     Interpreter(data)  # refuses a model that is no feature extractor before hours are spent
     files, labels, parts = zip(*found, strict=True)
-    return Album(images.resolve().name, data, labels, parts, mirror=True, files=files)
+    place = images.resolve()
+    name = place.parent.name if place.name == "images" else place.name
+    return Album(name, data, labels, parts, mirror=True, files=files)
 
 
 def _of_folders(images: Path) -> list[tuple[Path, str, str]]:
@@ -121,8 +122,3 @@ def view(pixels: Pixels, size: tuple[int, int, int], mirror: bool, chance: np.ra
     mean = seen.mean()
     lit: Pixels = np.clip(((seen - mean) * depth + mean) * light + 0.5, 0, 255).astype(np.uint8)
     return lit
-
-
-def names(labels: Sequence[str]) -> list[str]:
-    """The classes, sorted."""
-    return sorted(set(labels))

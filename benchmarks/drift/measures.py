@@ -33,6 +33,13 @@ class Outcome:
     adaptations: tuple[tuple[int, str, str], ...] = ()  # frame, kind, outcome
     seconds: float = 0.0
 
+    @classmethod
+    def of_tree(cls, tree: dict[str, Any]) -> Outcome:
+        """As `asdict` and JSON left it."""
+        pairs = {name: tuple(map(tuple, tree[name])) for name in ("drifts", "adaptations")}
+        plain = {name: tuple(tree[name]) for name in ("begins", "ends", "harm")}
+        return cls(**{**tree, **pairs, **plain, "spec": Spec(**tree["spec"])})
+
     def drifting_at(self, frame: int) -> bool:
         """Whether drift is said at this frame; the frame of an end is no longer in drift."""
         return sum(begin <= frame for begin in self.begins) > sum(end <= frame for end in self.ends)

@@ -72,7 +72,7 @@ def over_time(watched: Watched, path: Path) -> None:
             top.plot(at, [0.93] * len(at), marker, color=colour, transform=top.get_xaxis_transform(), label=outcome)
     top.set_ylabel("standardised score")
     top.set_title(f"{stream.spec.name}, {stream.spec.task} left out", fontsize=10)
-    top.legend(loc="lower right", fontsize=7, ncols=5)
+    top.legend(loc="lower left", fontsize=7, ncols=5)
     for lane, alarms in enumerate(lanes.values()):
         late = [frame for frame in alarms if frame >= COMMISSIONING]
         bottom.plot(late, [lane] * len(late), "|", markersize=11, color="tab:red" if lane == 0 else "0.3")
