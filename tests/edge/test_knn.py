@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker import codec
-from broker.messages import Float32Array, LabelApplied, LabelResolved, MemoryChanged, Neighbours, PseudoLabelled
+from broker.messages import (
+    DriftCleared,
+    Float32Array,
+    LabelApplied,
+    LabelResolved,
+    MemoryChanged,
+    Neighbours,
+    PseudoLabelled,
+    PseudoWithdrawn,
+    Recentring,
+)
 from edge_actors.algorithms.calibration import Calibration
 from edge_actors.algorithms.neighbours import Memory
 from edge_actors.arrays import packed
@@ -16,7 +26,7 @@ from edge_actors.errors import OtherBundleError
 from edge_actors.knn import REMEMBERED_REVISIONS, Knn
 from edge_actors.runtime.states import plain
 
-from .learning import calibration, centre, clouds, features, memory
+from .learning import DIMENSION, calibration, centre, clouds, features, memory
 
 NOVEL = clouds("d", 12, seed=8)[0]
 
@@ -329,3 +339,192 @@ def test_a_restored_state_has_the_same_future(before: list[tuple], after: list[t
 def test_a_state_of_another_bundle_is_refused() -> None:
     with pytest.raises(OtherBundleError, match="made with the bundle bundle-1, the device runs bundle-2"):
         knn("bundle-2").restore(knn("bundle-1").state())
+
+
+# ---- re-centring -------------------------------------------------------------------------------------------------
+
+SHIFT = np.linspace(-8, 8, DIMENSION).astype(np.float32)
+
+
+def recentre(actor: Knn, shift: np.ndarray = SHIFT, seed: int = 9) -> MemoryChanged:
+    window = clouds("abc", 40, seed)[0] + shift
+    (told,) = actor.receive(Recentring(adaptation="e-7", episode="e", window=packed(window)))
+    assert isinstance(told, MemoryChanged)
+    return told
+
+
+def test_a_displaced_stream_is_recognised_and_still_passed_on_as_it_is() -> None:
+    actor = knn()
+    told = recentre(actor)
+    assert (told.applied, told.adaptation) == (True, "e-7")
+    assert told.statistic > told.threshold
+    seen = see(actor, centre("b") + SHIFT)
+    assert seen.label == "b"
+    assert seen.values == packed(centre("b") + SHIFT), "who watches for drift must not be misled"
+
+
+def test_a_stream_that_is_not_displaced_is_not_re_centred() -> None:
+    actor = knn()
+    before = codec.pack(actor.state())
+    told = recentre(actor, np.zeros(DIMENSION, np.float32))
+    assert not told.applied
+    assert told.reason
+    assert codec.pack(actor.state()) == before
+
+
+def test_the_map_is_taken_back_when_the_stream_is_back() -> None:
+    actor = knn()
+    recentre(actor)
+    told = [one for row in clouds("abc", 10, seed=11)[0] for one in actor.receive(features(row))]
+    (undone,) = (one for one in told if isinstance(one, MemoryChanged))
+    assert (undone.undone, undone.adaptation) == (True, "e-7")
+    assert actor.recentred.correction is None
+    assert told.index(undone) < 20
+
+
+def test_the_map_is_taken_back_when_the_drift_is_over() -> None:
+    actor = knn()
+    recentre(actor)
+    (undone,) = actor.receive(DriftCleared(episode="e"))
+    assert isinstance(undone, MemoryChanged)
+    assert undone.undone
+    assert list(actor.receive(DriftCleared(episode="e"))) == []
+
+
+def test_a_label_of_a_displaced_sample_is_put_where_the_memory_expects_it_even_later() -> None:
+    actor = knn()
+    recentre(actor)
+    list(actor.receive(DriftCleared(episode="e")))
+    given = LabelResolved(
+        sample="s-1", revision=1, verdict="is", label="b", values=packed(centre("b") + SHIFT), episode="e"
+    )
+    (told,) = actor.receive(given)
+    assert isinstance(told, LabelApplied)
+    assert told.outcome == "applied"
+    row = actor.memory.find("s-1")
+    assert row is not None
+    assert np.linalg.norm(actor.memory.row(row) - centre("b")) < 3
+
+
+def test_a_re_centred_state_has_the_same_future() -> None:
+    actor, other = knn(), knn()
+    recentre(actor)
+    for row in clouds("ab", 1, seed=12)[0]:
+        list(actor.receive(features(row)))
+    other.restore(codec.unpack(codec.pack(plain(actor.state()))))
+    for row in clouds("abc", 10, seed=11)[0]:
+        assert list(other.receive(features(row))) == list(actor.receive(features(row)))
+    assert codec.pack(other.state()) == codec.pack(actor.state())
+
+
+# ---- what the device takes back, and what a label takes along ----------------------------------------------------
+
+
+def test_samples_that_the_device_had_put_in_are_taken_out_again_but_not_a_person_s() -> None:
+    actor = knn()
+    propose(actor)
+    say(actor, "is", "pear", "s-3")
+    (told,) = actor.receive(PseudoWithdrawn(adaptation="e-1", samples=tuple(f"s-{n}" for n in range(12))))
+    assert isinstance(told, MemoryChanged)
+    assert told.undone
+    assert actor.memory.samples[actor.memory.reference :] == ["s-3"]
+
+
+def test_a_class_that_grows_has_to_exist_and_a_new_one_must_not() -> None:
+    actor = knn()
+    grow = PseudoLabelled(
+        adaptation="e-2", kind="grow-class", label="novel-1", samples=("g",), values=packed(NOVEL[0])
+    )
+    (told,) = actor.receive(grow)
+    assert isinstance(told, MemoryChanged)
+    assert "is not the label of a class" in told.reason
+    propose(actor, NOVEL[1:])
+    (told,) = actor.receive(grow)
+    assert isinstance(told, MemoryChanged)
+    assert told.applied
+
+
+def test_a_class_that_would_take_usual_frames_for_itself_is_not_taken_in() -> None:
+    actor = knn()
+    before = codec.pack(actor.state())
+    usual = NOVEL[:6] + np.float32(0.1)
+    proposed = PseudoLabelled(
+        adaptation="e-1",
+        label="novel-1",
+        samples=tuple(f"s-{n}" for n in range(12)),
+        values=packed(NOVEL),
+        accepted=packed(usual),
+        accepted_labels=("a",) * 6,
+    )
+    (told,) = actor.receive(proposed)
+    assert isinstance(told, MemoryChanged)
+    assert told.reason == "6 of 6 usual frames would be taken for something else"
+    assert codec.pack(actor.state()) == before
+
+
+def spread(actor: Knn, verdict: str = "is", revision: int = 1, label: str = "pear") -> LabelApplied:
+    like = ("n-1", "n-2") if verdict == "is" else ()
+    given = LabelResolved(
+        sample="s-0",
+        revision=revision,
+        verdict=verdict,
+        label=label,
+        values=packed(NOVEL[0]),
+        like=like,
+        like_values=packed(NOVEL[1 : 1 + len(like)]),
+    )
+    (told,) = actor.receive(given)
+    assert isinstance(told, LabelApplied)
+    return told
+
+
+def test_a_label_also_reaches_samples_nearby_and_a_retraction_takes_them_out_too() -> None:
+    actor = knn()
+    before = actor.memory.state()
+    assert spread(actor).spread == ("n-1", "n-2")
+    assert actor.memory.counts()["pear"] == 3
+    told = spread(actor, "retract", 2)
+    assert (told.outcome, told.withdrawn) == ("applied", ("n-1", "n-2"))
+    assert actor.memory.state()["rows"] == before["rows"]
+
+
+def test_a_revision_takes_its_neighbours_along() -> None:
+    actor = knn()
+    spread(actor)
+    told = spread(actor, revision=2, label="plum")
+    assert (told.withdrawn, told.spread) == (("n-1", "n-2"), ("n-1", "n-2"))
+    assert actor.memory.counts() == {"a": 12, "b": 12, "c": 12, "plum": 3}
+
+
+def test_what_a_person_says_of_a_neighbour_itself_outlives_the_retraction() -> None:
+    actor = knn()
+    spread(actor)
+    say(actor, "is", "pear", "n-1")
+    assert spread(actor, "retract", 2).withdrawn == ("n-2",)
+    assert actor.memory.samples[actor.memory.reference :] == ["n-1"]
+
+
+def test_what_people_said_before_names_the_class_that_is_made_later() -> None:
+    actor = knn()
+    say(actor, "is", "pear", "s-2", values=NOVEL[2])
+    propose(actor)
+    assert see(actor, centre("d")).label == "pear"
+
+
+@pytest.mark.parametrize("verdict", ["retract", "unknown", "is-not"])
+def test_taking_back_what_was_never_there_is_done_at_once(verdict: str) -> None:
+    actor = knn()
+    before = actor.memory.state()
+    assert say(actor, verdict, "pear", "never-seen").outcome == "applied"
+    assert actor.memory.state() == before
+
+
+def test_the_seed_s_guess_needs_a_label_that_exists() -> None:
+    actor = knn()
+    for label, applied in (("a", True), ("zebra", False)):
+        guess = PseudoLabelled(
+            adaptation="e-1", kind="pseudo-label", label=label, samples=("g",), values=packed(NOVEL[0])
+        )
+        (told,) = actor.receive(guess)
+        assert isinstance(told, MemoryChanged)
+        assert told.applied is applied
