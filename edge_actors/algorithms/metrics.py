@@ -40,6 +40,12 @@ class Metric(Protocol):
     def doubt(self, distance: float, x: Floats) -> float:
         """Of two rows, one about as far away as `distance`, the nearer has less closeness if they differ by more."""
 
+    def closeness_of(self, rows: Floats, many: Floats) -> Floats:
+        """The closeness (m, n) of all live rows to each of (m, D)."""
+
+    def doubts(self, closeness: Floats, many: Floats) -> Floats:
+        """The doubt for each of (m, D); `closeness` (m,) is that of the row in question."""
+
     def near(self, rows: Floats, x: Floats) -> Floats:
         """The distances (m,) of some rows (m, D), as exact as float32 sums are; uses `rows` up."""
 
@@ -73,6 +79,14 @@ class Euclidean:
     def doubt(self, distance: float, x: Floats) -> float:
         # Twice what |row||x| + |row|^2 / 2 is rounded by; |x| is at most |row| + distance.
         return self.share * (self._diameter + distance) ** 2
+
+    def closeness_of(self, rows: Floats, many: Floats) -> Floats:
+        found: Floats = self._live - many @ rows.T
+        return found
+
+    def doubts(self, closeness: Floats, many: Floats) -> Floats:
+        found: Floats = self.share * (0.5 * self._diameter + _norms(many)) ** 2
+        return found
 
     def near(self, rows: Floats, x: Floats) -> Floats:
         np.subtract(rows, x, out=rows)
@@ -112,6 +126,15 @@ class Manhattan:
     def doubt(self, distance: float, x: Floats) -> float:
         return 3 * self.share * distance
 
+    def closeness_of(self, rows: Floats, many: Floats) -> Floats:
+        found = np.empty((len(many), len(rows)), np.float32)
+        for x, out in zip(many, found, strict=True):
+            self.closeness(rows, x, out)
+        return found
+
+    def doubts(self, closeness: Floats, many: Floats) -> Floats:
+        return closeness * np.float32(3 * self.share)
+
     def near(self, rows: Floats, x: Floats) -> Floats:
         np.subtract(rows, x, out=rows)
         np.abs(rows, out=rows)
@@ -149,6 +172,14 @@ class Cosine:
     def doubt(self, distance: float, x: Floats) -> float:
         return 2 * self.share * sqrt(float(x.dot(x)))
 
+    def closeness_of(self, rows: Floats, many: Floats) -> Floats:
+        found: Floats = self._live * (many @ rows.T)
+        return found
+
+    def doubts(self, closeness: Floats, many: Floats) -> Floats:
+        found: Floats = 2 * self.share * _norms(many)
+        return found
+
     def near(self, rows: Floats, x: Floats) -> Floats:
         return self.exact(rows, x)  # near 0 the difference from 1 leaves nothing of a float32
 
@@ -161,6 +192,11 @@ class Cosine:
 
     def one(self, row: Floats, x: Floats) -> float:
         return float(self.exact(row[None], x)[0])
+
+
+def _norms(rows: Floats) -> Floats:
+    norms: Floats = np.sqrt(_dots(rows, rows))
+    return norms
 
 
 def metric_of(distance: str, capacity: int, dimension: int) -> Metric:

@@ -90,21 +90,19 @@ class Memory(Roster[Floats]):
 
     def _votes(self, many: Floats) -> list[str]:
         """Which k are nearest decides the vote, not their order; where rounding could decide that, each is asked."""
-        closeness = np.empty((len(many), self.size), np.float32)
-        for x, out in zip(many, closeness, strict=True):
-            self.metric.closeness(self._live, x, out)
+        closeness = self.metric.closeness_of(self._live, many)
         order = closeness.argpartition((self.k - 1, self.k), axis=1)
         at = np.arange(len(many))
-        gaps = closeness[at, order[:, self.k]] - closeness[at, order[:, self.k - 1]]
+        last = closeness[at, order[:, self.k - 1]]
+        doubtful = ~(closeness[at, order[:, self.k]] - last > self.metric.doubts(last, many))
         rows = order[:, : self.k]
         codes = self._codes[rows]
         same = codes[:, :, None] == codes[:, None, :]
         oldest = np.where(same, rows[:, None, :], self.size).min(axis=2)
         best = (same.sum(axis=2) * (self.size + 1) - oldest).argmax(axis=1)
         found = [self._words[code] for code in codes[at, best].tolist()]
-        for place, x in enumerate(many):
-            if not gaps[place] > self.metric.doubt(self.metric.one(self._live[rows[place, -1]], x), x):
-                found[place] = self.vote(x).label
+        for place in np.flatnonzero(doubtful).tolist():
+            found[place] = self.vote(many[place]).label
         return found
 
     def _rival(self, x: Floats, winner: str) -> float:
