@@ -102,11 +102,11 @@ class MqttBridge:
     def drain(self, timeout_s: float) -> bool:
         """Waits until everything is stored that may be sent; False when the time is over, or nobody is there."""
         end = time.monotonic() + timeout_s
-        with self._changed:
-            while self.spool.stats().records:
-                left_s = end - time.monotonic()
-                if left_s <= 0 or not self._listening() or self._only_held():
-                    return False
+        while self.spool.stats().records:  # never asked with the lock: the spool's writer wakes the bridge
+            left_s = end - time.monotonic()
+            if left_s <= 0 or not self._listening() or self._only_held():
+                return False
+            with self._changed:
                 self._changed.wait(min(left_s, IDLE_S))
         return True
 

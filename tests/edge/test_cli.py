@@ -170,9 +170,8 @@ def test_what_the_server_stored_leaves_the_device_before_it_stops(
 ) -> None:
     server = Server(broker, "drained")
     server.listen()
-    process = run(
-        settings(kit, tmp_path, mode="monitor", broker=broker.url, root="drained", drain_s=20.0, privacy="features")
-    )
+    changes: dict[str, Any] = {"mode": "monitor", "broker": broker.url, "root": "drained", "privacy": "features"}
+    process = run(settings(kit, tmp_path, drain_s=20.0, fps=40.0, **changes))  # so slow that the link is up before
     assert (process.left, spooled(tmp_path)) == (0, [])
     assert sorted(set(server.seqs())) == list(range(1, process.spool.next_seq))
     wait_until(lambda: server.statuses()[-1].state == "stopped")
