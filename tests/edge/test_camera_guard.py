@@ -159,7 +159,7 @@ def test_a_dead_sensor_is_black_and_frozen_and_each_is_told_once() -> None:
 
 def test_a_loose_contact_is_not_told_all_day() -> None:
     shown = Shown()
-    for _ in range(400):
+    for _ in range(150):
         shown.blank(0, BLANK_FRAMES)
         shown.world(WELL_FRAMES)
     assert len(of(shown.said, CameraFaulted)) <= 7
@@ -220,7 +220,7 @@ def shares(pictures: Iterator[Pixels]) -> tuple[float, float]:
 
 
 def test_white_strokes_on_black_are_a_picture_and_so_are_black_ones_on_white() -> None:
-    digits = [picture.pixels() for picture in album.digits().pictures]
+    digits = [picture.pixels() for picture in album.digits().pictures[::5]]
     assert max(shares(iter(digits))) < HOPELESS - 0.2
     assert max(shares(255 - pixels for pixels in digits)) < HOPELESS - 0.2
 
@@ -287,6 +287,10 @@ def test_a_broken_camera_never_looks_like_drift_and_every_frame_is_still_recogni
     assert device.failures == 0
     assert len(of(said, Scored)) == frames
     assert not of(said, DriftDetected)
+    if blank is not None:
+        assert not any(scored.scene for scored in of(said, Scored)[400:700]), (
+            "the doubt came after the first black frame"
+        )
     begun, over = of(said, CameraFaulted), of(said, CameraRecovered)
     assert (
         {one.fault for one in begun}
