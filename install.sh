@@ -365,6 +365,7 @@ settings() {
     echo "# All settings with their meaning: tinyml edge run --help. After a change: sudo systemctl restart $unit"
     line device "$device"
     line bundle "$etc/edge.bundle"
+    line state_dir "$state"
     line camera "$camera"
     line mode "$mode"
     line broker "$broker"

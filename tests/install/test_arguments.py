@@ -111,7 +111,7 @@ def test_every_setting_it_writes_is_one() -> None:
 
     script = INSTALL.read_text()
     written = {line.split()[1] for line in script.splitlines() if line.startswith("    line ")}
-    assert written == {"device", "bundle", "camera", "mode", "broker", "username", "ca_file"}
+    assert written == {"device", "bundle", "state_dir", "camera", "mode", "broker", "username", "ca_file"}
     assert written <= set(EdgeSettings.__dataclass_fields__)
 
 

@@ -165,6 +165,8 @@ def _is_restarted_when_it_hangs(device: Machine) -> None:
 
 
 def _leaves_and_comes_back_with_what_it_learned(device: Machine) -> None:
+    as_tinyml = ("setpriv", "--reuid=tinyml", "--regid=tinyml", "--clear-groups")
+    device.run(*as_tinyml, "tinyml", "edge", "snapshots", "--config", "/etc/tinyml/edge.toml")
     installation, starts = last_boot(device)
     said = install(device, "--uninstall")
     assert "settings in /etc/tinyml and what was learned in /var/lib/tinyml stay" in said
