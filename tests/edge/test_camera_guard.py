@@ -20,7 +20,7 @@ from broker.messages import (
     Message,
     Scored,
 )
-from edge_actors import wiring
+from edge_actors import pictures, wiring
 from edge_actors.algorithms.camera_faults import BLANK_FRAMES, FROZEN_FRAMES, HOPELESS, WELL_FRAMES, Fault, look_at
 from edge_actors.bundle import Bundle
 from edge_actors.camera_guard import CameraGuard
@@ -38,6 +38,7 @@ from platform_api.demo.world import DEGRADATIONS, ROLES, Day, World
 from .learning import kinds
 
 SIDE, FPS = 48, 5
+PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "grocery8"
 Heard = Scored | DriftDetected | CameraFaulted | CameraRecovered
 
 
@@ -223,6 +224,13 @@ def test_white_strokes_on_black_are_a_picture_and_so_are_black_ones_on_white() -
     digits = [picture.pixels() for picture in album.digits().pictures[::5]]
     assert max(shares(iter(digits))) < HOPELESS - 0.2
     assert max(shares(255 - pixels for pixels in digits)) < HOPELESS - 0.2
+
+
+def test_no_photograph_is_black_or_saturated() -> None:
+    if not PHOTOGRAPHS.is_dir():
+        pytest.skip("there are no photographs beside the repository")
+    paths = sorted((PHOTOGRAPHS / "images").rglob("*.jpg"))[::40]
+    assert max(shares(pictures.load(path, 96, 96, 3) for path in paths)) < HOPELESS - 0.2
 
 
 @pytest.mark.parametrize("degrade", DEGRADATIONS)
