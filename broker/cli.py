@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("edge_actors.training.cli", "train a feature extractor on labelled pictures, for a bundle"),
     "edge": ("edge_actors.cli", "run a device, look at its snapshots, export what waits on it"),
     "send": ("broker.send", "settings, commands and models for a device that is managed"),
+    "evaluate": ("edge_actors.evaluate_cli", "play recorded features through a device and write down what it says"),
     "replay": ("edge_actors.replay_cli", "play a device's journal again and compare what it says"),
     "graph": ("edge_actors.graph_cli", "draw the device's wiring as Mermaid"),
     "broker": ("broker.embedded", "run the embedded MQTT broker"),

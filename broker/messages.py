@@ -88,7 +88,7 @@ class Frame(Message):
 
 @message
 class Embedded(Message):
-    """What a feature extractor elsewhere made of a picture, in the place of a frame: before the bundle's projection."""
+    """What a feature extractor elsewhere made of a picture, in the place of a frame."""
 
     at: float = 0.0
     frame: str = ""

@@ -218,6 +218,10 @@ class FeaturesError(EdgeError):
         self.path, self.reason = path, reason
 
 
+class EvaluationError(EdgeError):
+    """A recorded stream cannot be played through this bundle, or what it gave cannot be written."""
+
+
 class BundleBuildError(EdgeError):
     """No bundle can be made of these pictures, this model and these options."""
 
