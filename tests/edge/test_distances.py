@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from broker.messages import AdaptationDecided, DriftCleared, DriftDetected
+from edge_actors import bundle_cli
 from edge_actors.algorithms.votes import DISTANCES
+from edge_actors.bundle import Bundle
+from edge_actors.errors import BundleBuildError
 
 from .playing import WIDTH, Clouds, Played, bundle_of
 
@@ -60,3 +65,19 @@ def test_a_device_without_numpy_in_its_memory_says_the_same() -> None:
     for x in stream[::7]:
         z = np.asarray(bundle.contents.projection.project(x)[0])
         assert fast.actor("knn").memory.vote(z).label == plain.actor("knn").memory.vote(z).label
+
+
+def test_the_command_line_chooses_how_the_memory_votes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = Clouds(3).table(range(3), 40)
+    np.savez(tmp_path / "r.npz", features=given.features, labels=np.array(given.labels))
+    chosen = ["--distance", "manhattan", "--confidence", "distance", "--room", "30", "--quota", "9", "--condense"]
+    out = str(tmp_path / "x.bundle")
+    assert bundle_cli.main(["build", "--features", str(tmp_path / "r.npz"), "-o", out, *chosen]) == 0
+    memory = Bundle.load(Path(out)).memory("python")
+    assert (memory.distance, memory.confidence, memory.quota, memory.condenses) == ("manhattan", "distance", 9, True)
+    assert memory.capacity == memory.size + 30
+    assert bundle_cli.main(["show", out]) == 0
+    assert "5 neighbours, manhattan" in capsys.readouterr().out
+    assert bundle_cli.main(["verify", out]) == 0
+    with pytest.raises(BundleBuildError, match="--room and --quota"):
+        bundle_cli.main(["build", "--features", "r.npz", "-o", out, "--quota", "-1"])
