@@ -18,7 +18,7 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from fnmatch import fnmatch
 from pathlib import Path
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--policy", default="", metavar="NAME", help="of the device, as for `tinyml evaluate`")
     add("--without-rivals", action="store_true", help="ours and the seed's alone; needs no river")
     add("--rivals-of", type=Path, metavar="JSON", help="take the rivals' outcomes from an earlier run's result")
+    add("--resume", action="store_true", help="go on with an interrupted run of the same code and options")
     add("--without-plots", action="store_true", help="needs no matplotlib")
     add("--render", type=Path, metavar="PAGE", help="also puts the tables between their markers in this page")
     add("--write", type=Path, metavar="DIR", help="only write streams, as S.npz, and R.npz of each task")
@@ -73,16 +74,23 @@ def _parser() -> argparse.ArgumentParser:
 def _play(album: albums.Album, pool: Pool, extent: Extent, chosen: argparse.Namespace) -> int:
     started = time.monotonic()
     way = Way("", detector=chosen.detector, policy=chosen.policy)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    stem = chosen.out / album.name
     known = _rivals_of(chosen.rivals_of) if chosen.rivals_of else []
     tried = {} if chosen.without_rivals or known else runs.tuned(pool.directory, extent)
     if tried:
         print("rivals as tuned: " + ", ".join(f"{name} {at:g}" for name, at in tried.items()), file=sys.stderr)
-    outcomes = [*known, *runs.run(pool.directory, extent, way, tried=tried, processes=chosen.processes)]
+    diary = stem.with_suffix(".jsonl")
+    if chosen.resume and diary.is_file():
+        known += [Outcome.of_tree(json.loads(line)) for line in diary.read_text().splitlines()]
+    outcomes = list(known)
+    with diary.open("a" if chosen.resume else "w") as file:
+        for one in runs.run(pool.directory, extent, way, tried=tried, done=known, processes=chosen.processes):
+            outcomes.append(one)
+            print(json.dumps(asdict(one)), file=file, flush=True)
     results = Results(sorted(outcomes, key=runs.rank))
     taken = time.monotonic() - started
     facts = _facts(album, pool, extent, chosen, taken)
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    stem = chosen.out / album.name
     markdown = table.as_markdown(results, facts)
     stem.with_suffix(".md").write_text(markdown)
     about = {"album": album.name, "digest": album.digest(), "facts": facts, "seconds": taken}

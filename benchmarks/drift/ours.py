@@ -1,4 +1,4 @@
-"""The device as it is, watching a stream; what it said as figures."""
+"""The device as it is, watching a stream as `tinyml evaluate` plays it; what it said as figures."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 
 from edge_actors import wiring
 from edge_actors.bundle import Bundle
+from edge_actors.bundle.features import FeatureStream
+from edge_actors.evaluation import Played, play, pseudo_labelled
 from edge_actors.settings import EdgeSettings
 
 from . import forced
 from .measures import Outcome, accuracies, meaning
-from .player import Result, play
 from .plots import Watched
 from .pool import Pool
 from .streams import Stream
@@ -34,27 +35,22 @@ class Way:
         return replace(self, name=name, **changes)
 
 
-def result(bundle: Bundle, pool: Pool, stream: Stream, way: Way) -> Result:
+def result(bundle: Bundle, pool: Pool, stream: Stream, way: Way) -> Played:
     """What the device said of the stream."""
     chosen: dict[str, Any] = {
         name: value for name, value in (("detectors", way.detector), ("policy", way.policy)) if value
     }
     settings = EdgeSettings(bundle=Path("task.bundle"), device="protocol", camera="-", **chosen, **dict(way.settings))
     build = forced.build if way.forced else wiring.build
-    labels = stream.labels.tolist()
-    return play(bundle, stream.features(pool), labels, settings, answers=way.labels, build=build)
+    recorded = FeatureStream(stream.spec.name, stream.features(pool), tuple(stream.labels.tolist()))
+    return play(bundle, recorded, settings, answers=way.labels, build=build)
 
 
 def outcome(bundle: Bundle, pool: Pool, stream: Stream, way: Way) -> Outcome:
     """The same as figures."""
     started = time.perf_counter()
     said = result(bundle, pool, stream, way)
-    stored = [
-        (int(sample["frame"]), str(sample["label"]))
-        for one in said.adaptations
-        if one["outcome"] == "applied"
-        for sample in one["samples"]
-    ]
+    stored = pseudo_labelled(said)
     means = meaning(stored, stream, bundle.contents.classes)
     wrong = sum(means.get(label, label) != stream.labels[frame] for frame, label in stored)
     begins, ends = frames_of(said)
@@ -67,7 +63,7 @@ def outcome(bundle: Bundle, pool: Pool, stream: Stream, way: Way) -> Outcome:
         ends,
         accuracies(said.predicted, stream, means),
         (wrong, len(stored)),
-        len(said.labels_asked),
+        min(len(said.labels_asked), way.labels),  # what is asked beyond that gets no answer
         tuple((one["frame"], one["kind"], one["outcome"]) for one in said.adaptations),
         time.perf_counter() - started,
     )
@@ -81,7 +77,7 @@ def watched(bundle: Bundle, pool: Pool, stream: Stream, way: Way, rivals: dict[s
     return Watched(stream, said.score, said.in_drift, begins, ends, adaptations, rivals)
 
 
-def frames_of(said: Result) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def frames_of(said: Played) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Frames of begins and ends."""
     begins, ends = (
         tuple(event["frame"] for event in said.events if event["kind"] == kind) for kind in ("begin", "end")

@@ -115,22 +115,34 @@ def tuned(directory: Path, extent: Extent) -> dict[str, float]:
 
 
 def run(
-    directory: Path, extent: Extent, chosen: Way, *, tried: Mapping[str, float], processes: int
+    directory: Path,
+    extent: Extent,
+    chosen: Way,
+    *,
+    tried: Mapping[str, float],
+    done: Sequence[Outcome],
+    processes: int,
 ) -> Iterator[Outcome]:
-    """Every outcome of the protocol, as they come; progress goes to standard error. `tried`: rivals, as tuned."""
+    """Every outcome of the protocol that is not `done`, as they come; progress goes to standard error.
+
+    `tried` are the settings of rivals, as tuned.
+    """
+    known = {(one.way, one.spec) for one in done}
     pool = _pool(directory)
     specs = [spec for task in streams.tasks(pool, extent) for spec in streams.protocol(pool, task, extent)]
     with ProcessPoolExecutor(processes, initializer=os.nice, initargs=(5,)) as workers:
         jobs = [
             (workers.submit(watched_by_ours, directory, watch, batch), len(batch))
             for watch in watches(chosen)
-            for batch in _batches([spec for spec in specs if watch.wants(spec)][:: watch.every])
+            for batch in _batches(_left(watch.way.name, known, [s for s in specs if watch.wants(s)][:: watch.every]))
         ]
         jobs += [
             (workers.submit(watched_by_rival, directory, rival.name, tried[rival.name], batch), len(batch))
             for rival in rivals.RIVALS
             if rival.name in tried
-            for batch in _batches([spec for spec in specs if spec.group != streams.FORCED][:: rival.every])
+            for batch in _batches(
+                _left(rival.name, known, [s for s in specs if s.group != streams.FORCED][:: rival.every])
+            )
         ]
         yield from _collected(jobs)
 
@@ -139,6 +151,10 @@ def rank(outcome: Outcome) -> int:
     """The order of ways in the tables."""
     names = [watch.way.name for watch in watches(Way(""))] + [rival.name for rival in rivals.RIVALS]
     return names.index(outcome.way)
+
+
+def _left(way: str, known: set[tuple[str, Spec]], specs: Sequence[Spec]) -> list[Spec]:
+    return [spec for spec in specs if (way, spec) not in known]
 
 
 def _batches(specs: Sequence[Spec]) -> Iterator[list[Spec]]:
