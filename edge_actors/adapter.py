@@ -55,7 +55,7 @@ class Adapter(Actor[Inbox, Outbox]):
     def restore(self, state: dict[str, Any]) -> None:
         self.decisions, self.classes = state["decisions"], state["classes"]
         self._open = {}
-        self._standing = {one[0]: _remembered(one) for one in state["standing"]}
+        self._standing = {one[0]: _remembered(one) for one in state.get("standing", ())}
 
     # ---- trying ----------------------------------------------------------------------------------------------
 

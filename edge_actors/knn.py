@@ -75,8 +75,9 @@ class Knn(Actor[Inbox, Outbox]):
         if state["bundle"] != self.bundle:
             raise OtherBundleError(state["bundle"], self.bundle)
         self.memory.restore(state["memory"])
-        self.teaching.restore(state["teaching"])
-        self.recentred.restore(state["recentred"])
+        self.teaching.restore(state.get("teaching") or {"naming": state["naming"], "spread": {}})
+        if "recentred" in state:  # not in a state of the first version
+            self.recentred.restore(state["recentred"])
         self._revisions = dict(state["revisions"])
 
     # ---- recognising -----------------------------------------------------------------------------------------

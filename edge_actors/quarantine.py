@@ -39,6 +39,7 @@ STRANGE, DEPARTED = 1.0, 1.9  # scores and departures above them are kept
 ENOUGH = 40  # unexplained samples to ask the adapter
 ENOUGH_MORE = 10  # new ones to ask it again
 RECENTRING = "recentring"  # the kind of adaptation that answers a global drift
+AFTERWARDS = 1000  # scenes after something new was learned in which unsure frames are still asked about
 DAY_S = 86_400.0
 PATIENCE_S = 60.0  # with the next frame, when one was asked for
 
@@ -52,6 +53,7 @@ class Quarantine(Actor[Inbox, Outbox]):
     """At most one sample a scene, each unlike those already kept; `limit` of them, also the most an episode may add.
 
     `showing` makes what may leave the device of a picture.
+    `judges` tells a change of everything from something new; without it all that is strange is taken for new.
     """
 
     def __init__(
@@ -66,14 +68,16 @@ class Quarantine(Actor[Inbox, Outbox]):
         age_s: float = 7 * DAY_S,
         label_budget: int = 0,
         distance: str = "euclidean",
+        judges: bool = True,
     ) -> None:
         self.bundle, self.dimension, self.showing, self.k = bundle, len(places.whitening), showing, k
         self.unlike, self.age_s = UNLIKE * usual_distance, age_s
         self.samples = StrangeSamples(self.dimension, limit, distance)
         self.moved = WhatMoved(places, self.dimension)
         self.questions = Questions(label_budget, usual_distance, k)
-        self.episode = ""
+        self.judges, self.episode = judges, ""
         self._recentred = False
+        self._after = 0  # scenes for which questions go on though the drift is over
         self._frame: Frame | None = None  # the last picture; never part of the state
         self._blind = False  # what the camera shows is no sample of anything
         self._kept_scene = False  # whether this scene gave its sample
@@ -92,8 +96,11 @@ class Quarantine(Actor[Inbox, Outbox]):
         elif isinstance(message, DriftDetected):
             self.episode, self._added, self._recentred = message.episode, 0, False
             self.moved.begin()
+            if not self.judges:
+                self.moved.scope = "novel"
         elif isinstance(message, DriftCleared):
             self.episode = ""
+            self._after = AFTERWARDS if self.moved.scope == "novel" else 0
         elif isinstance(message, LabelAssigned):
             yield self._resolved(message)
         elif isinstance(message, CommandIssued):
@@ -111,6 +118,7 @@ class Quarantine(Actor[Inbox, Outbox]):
             "questions": self.questions.state(),
             "episode": self.episode,
             "recentred": self._recentred,
+            "after": self._after,
             "kept_scene": self._kept_scene,
             "blind": self._blind,
             "added": self._added,
@@ -119,11 +127,13 @@ class Quarantine(Actor[Inbox, Outbox]):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        if "moved" not in state:
+            return  # of the first version, which knew too little of its samples to go on with them
         self.samples.restore(state["samples"])
         self.moved.restore(state["moved"])
         self.questions.restore(state["questions"])
         self.episode, self._recentred = state["episode"], state["recentred"]
-        self._blind = state.get("blind", False)
+        self._after, self._blind = state.get("after", 0), state.get("blind", False)
         self._kept_scene, self._added = state["kept_scene"], state["added"]
         self._since_asked = state["since_asked"]
         self._asked = [(command, at) for command, at in state.get("asked", ())]
@@ -141,8 +151,13 @@ class Quarantine(Actor[Inbox, Outbox]):
         if not scored.in_drift:
             if scored.scene and scored.score <= STRANGE:
                 self.moved.accept(floats(scored.values), scored.label, scored.score)
+            if self._after:
+                self._after -= scored.scene
+                if self.questions.due(scored.at, scored.scene):
+                    yield from self._ask_about_this(scored)
             return
-        if self.moved.update(floats(scored.values), scored.label, scored.score, scored.scene):
+        seen = (floats(scored.values), scored.label, scored.score, scored.scene)
+        if self.judges and self.moved.update(*seen):
             yield from self._judged(scored)
         if self._is_wanted(scored):
             yield self._keep(scored)
@@ -254,22 +269,30 @@ class Quarantine(Actor[Inbox, Outbox]):
     # ---- questions -------------------------------------------------------------------------------------------
 
     def _ask(self, scored: Scored) -> Iterator[Outbox]:
-        reason, row = "dense", None
         if self.moved.scope == "novel" and not self.questions.about_anything:
-            row = self.questions.densest(self.samples)
-        elif self.moved.scope == "novel" or (self._recentred and scored.confidence <= UNSURE):
-            reason = "random" if self.moved.scope == "novel" else "unsure"
-            row = self.samples.find(scored.frame)
-            if row is None and len(scored.labels) == self.k:
-                yield self._keep(scored)
-                row = len(self.samples) - 1
-                self.samples.entries[row].clusterable = False
-        if row is None:
+            if (row := self.questions.densest(self.samples)) is not None:
+                yield self._request(scored, row, "dense")
+        elif self.moved.scope == "novel":
+            yield from self._ask_about_this(scored, "random")
+        elif self._recentred:
+            yield from self._ask_about_this(scored)
+
+    def _ask_about_this(self, scored: Scored, reason: str = "unsure") -> Iterator[Outbox]:
+        """A question about the frame at hand, which is shown to people first; if it is to be unsure, only then."""
+        if len(scored.labels) != self.k or (reason == "unsure" and scored.confidence > UNSURE):
             return
+        row = self.samples.find(scored.frame)
+        if row is None:
+            yield self._keep(scored)
+            row = len(self.samples) - 1
+            self.samples.entries[row].clusterable = False
+        yield self._request(scored, row, reason)
+
+    def _request(self, scored: Scored, row: int, reason: str) -> LabelRequested:
         entry = self.samples.entries[row]
         entry.asked = True
         asked = self.questions.note(scored.at)
-        yield LabelRequested(
+        return LabelRequested(
             at=scored.at,
             sample=entry.sample,
             episode=entry.episode,

@@ -175,6 +175,7 @@ def build(settings: EdgeSettings, bundle: Bundle, outbox: Outbox) -> dict[str, F
             limit=settings.quarantine_size,
             label_budget=settings.label_budget,
             distance=distance,
+            judges=settings.policy != "seed",  # which knows no such difference
         ),
         "adapter": lambda: Adapter(policy(settings.policy, contents), dimension),
         "recorder": lambda: Recorder(settings.report_s, settings.predictions == "each"),

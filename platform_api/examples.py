@@ -97,6 +97,8 @@ SAMPLE: dict[str, Any] = {
     "picture": f"/samples/{_DEVICE}/{_SAMPLE}/picture",
     "width": 96,
     "height": 96,
+    "asked_at": _NOON,
+    "asked_reason": "dense",
     "label": {
         "revision": 1,
         "verdict": "is",

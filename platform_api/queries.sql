@@ -43,6 +43,7 @@ WHERE (%(only_device)s::text IS NULL OR device = %(only_device)s)
     AND (%(episode)s::text IS NULL OR episode = %(episode)s)
     AND (%(label)s::text IS NULL OR (label = %(label)s AND verdict = 'is'))
     AND (%(pending)s::boolean IS NULL OR (revision IS NULL OR verdict = 'retract') = %(pending)s)
+    AND (%(asked)s::boolean IS NULL OR (asked_at IS NOT NULL) = %(asked)s)
     AND (%(at)s::timestamptz IS NULL
         OR (at, device, boot, seq) < (%(at)s, %(device)s::text, %(boot)s::text, %(seq)s::bigint))
 ORDER BY at DESC, device DESC, boot DESC, seq DESC

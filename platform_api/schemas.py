@@ -225,6 +225,8 @@ class Sample(BaseModel):
     picture: str | None = Field(description="path of the picture; null where the privacy level gave none")
     width: int
     height: int
+    asked_at: datetime | None = Field(None, description="when the device asked for a label; null: it did not")
+    asked_reason: str | None = Field(None, description="dense | random | unsure: why it asked about this one")
     label: CurrentLabel | None
 
 

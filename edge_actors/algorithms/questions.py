@@ -16,7 +16,7 @@ PACE = (
 )
 EVERY_OTHER = 4  # one question in so many is about whatever the camera shows
 UNSURE = 0.6  # confidence up to which a frame of a re-centred stream is worth a question
-LIKE, MOST_LIKE = 1.2, 2  # an answer also holds for so many samples nearer than this, in usual distances
+LIKE, MOST_LIKE = 1.0, 2  # an answer also holds for so many samples nearer than this, in usual distances
 
 
 class Questions:

@@ -31,12 +31,14 @@ def samples(
     pending: Annotated[
         bool | None, Query(description="true: only those nobody has labelled; false: the others")
     ] = None,
+    asked: Annotated[bool | None, Query(description="true: only those a device asked for; false: the others")] = None,
     label: Annotated[Word | None, Query(description="only those a person says are of this class")] = None,
     after: paging.After = None,
     limit: paging.Limit = 50,
 ) -> SamplePage:
     """Quarantined samples, the latest first."""
-    chosen = {"only_device": device, "episode": episode, "pending": pending, "label": label, "limit": limit + 1}
+    said = {"pending": pending, "asked": asked, "label": label}
+    chosen = {"only_device": device, "episode": episode, "limit": limit + 1, **said}
     rows = stores.database.rows("samples", {**chosen, **paging.read(after, KEY)})
     items, following = paging.page(rows, limit, KEY, _sample)
     return SamplePage(items=items, next=following)

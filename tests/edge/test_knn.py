@@ -528,3 +528,13 @@ def test_the_seed_s_guess_needs_a_label_that_exists() -> None:
         (told,) = actor.receive(guess)
         assert isinstance(told, MemoryChanged)
         assert told.applied is applied
+
+
+def test_a_state_of_the_first_version_still_knows_its_names() -> None:
+    actor, other = knn(), knn()
+    propose(actor)
+    say(actor, "is", "pear", "s-3")
+    state = actor.state()
+    old = {name: state[name] for name in ("bundle", "memory", "revisions")} | {"naming": state["teaching"]["naming"]}
+    other.restore(old)
+    assert see(other, centre("d")).label == "pear"

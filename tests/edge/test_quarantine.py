@@ -43,7 +43,12 @@ K = 5
 
 
 def quarantine(
-    privacy: str = "thumbnail", limit: int = 200, age_s: float = 1e6, moved: bool = False, budget: int = 0
+    privacy: str = "thumbnail",
+    limit: int = 200,
+    age_s: float = 1e6,
+    moved: bool = False,
+    budget: int = 0,
+    judges: bool = True,
 ) -> Quarantine:
     """`moved`: it finds that its frames lie elsewhere than those of their class usually do; else nothing like it."""
     whitening = np.eye(DIMENSION, dtype=np.float32) * (1.0 if moved else 0.0)
@@ -56,6 +61,7 @@ def quarantine(
         limit=limit,
         age_s=age_s,
         label_budget=budget,
+        judges=judges,
     )
 
 
@@ -349,10 +355,10 @@ def test_a_labelled_sample_waits_for_a_class_no_longer() -> None:
 def test_a_label_also_speaks_of_the_two_nearest_samples() -> None:
     actor = begun()
     feed(actor, *strange_and_usual(0, JUDGED_FRAMES))
-    feed(actor, *(scored(500 + n, place=5000.0 + n) for n in range(5)))
+    feed(actor, *(scored(500 + n, place=5000.0 + 0.95 * n) for n in range(5)))
     told = resolved(actor, label("0123abcd-000001-502"))
     assert told.like == ("0123abcd-000001-501", "0123abcd-000001-503")
-    assert floats(told.like_values, DIMENSION)[:, 0].tolist() == [5001.0, 5003.0]
+    assert floats(told.like_values, DIMENSION)[:, 0].tolist() == pytest.approx([5000.95, 5002.85], abs=1e-3)
     assert told.episode == EPISODE
     assert resolved(actor, label("0123abcd-000001-504", "is-not")).like == ()
 
@@ -422,6 +428,27 @@ def test_a_label_whose_features_cannot_be_used_says_why(values: list[float], bun
     assert reason in told.reason
 
 
+def test_after_something_new_was_learned_unsure_frames_are_still_asked_about_for_a_while() -> None:
+    actor = begun(budget=50)
+    feed(actor, *strange_and_usual(0, 60))
+    feed(actor, *strange_and_usual(60, JUDGED_FRAMES), DriftCleared(episode=EPISODE))
+    calm = [scored(1000 + n, score=0.0, in_drift=False, episode="", confidence=0.6) for n in range(1200)]
+    said = feed(actor, *calm)
+    told = requests(said)
+    assert {one.reason for one in told} == {"unsure"}
+    assert {one.sample for one in told} <= {one.sample for one in said if isinstance(one, SampleQuarantined)}
+    assert told[-1].at < 2000 + 10, "a thousand scenes"
+    sure = [replace(one, confidence=1.0) for one in calm]
+    assert feed(begun(budget=50), DriftCleared(episode=EPISODE), *sure) == []
+
+
+def test_one_that_does_not_judge_takes_all_that_is_strange_for_new() -> None:
+    actor = quarantine(moved=True, judges=False)
+    list(actor.receive(DriftDetected(episode=EPISODE)))
+    (filled, *_) = asked(feed(actor, *map(scored, range(1, ENOUGH + 1))))
+    assert (filled.scope, len(filled.samples)) == ("novel", ENOUGH)
+
+
 # ---- states ------------------------------------------------------------------------------------------------------
 
 
@@ -442,3 +469,9 @@ def test_the_last_picture_is_not_part_of_the_state() -> None:
     before = len(codec.pack(actor.state()))
     feed(actor, picture(1))
     assert len(codec.pack(actor.state())) == before
+
+
+def test_a_state_of_the_first_version_is_a_fresh_start() -> None:
+    actor = quarantine()
+    actor.restore({"samples": {}, "episode": "e", "scope": "", "kept_scene": False, "added": 0, "since_asked": 0})
+    assert len(actor.samples) == 0

@@ -129,5 +129,5 @@ def offline_api(module_database_url: str, module_objects: Folder, registry: Mlfl
 @pytest.fixture
 def emptied_database_url(module_database_url: str) -> str:
     with psycopg.connect(module_database_url, autocommit=True) as connection:
-        connection.execute("TRUNCATE device, drift_event, sample, adaptation, label, label_ack")
+        connection.execute("TRUNCATE device, drift_event, sample, adaptation, label, label_ack, label_request")
     return module_database_url

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from broker.messages import LabelRequested
 from ingest.consumers.samples import picture_key
 from ingest.embedded import Postgres
 from ingest.stores.models import MlflowRegistry
@@ -90,6 +91,10 @@ def test_samples_can_be_asked_for_by_what_was_said_about_them(api: Api, fleet: F
     assert names(api.get("/samples", pending=False), "sample") == ["s2", "s1"]
     assert names(api.get("/samples", label="pear"), "sample") == ["s1"]
     assert names(api.get("/samples", device="pi-1", episode="e1", pending=True), "sample") == ["s3"]
+    fleet.says("pi-1", LabelRequested(sample="s3", episode="e1", reason="dense", asked=1, budget=50))
+    assert names(api.get("/samples", asked=True), "sample") == ["s3"]
+    assert names(api.get("/samples", asked=False), "sample") == ["s4", "s2", "s1"]
+    assert api.get("/samples/pi-1/s3")["asked_reason"] == "dense"
     assert api.get("/samples/pi-1/s3")["label"] is None
     assert api.get("/samples/pi-1/s1")["label"]["label"] == "pear"
     assert_problem(api.client.get("/samples/pi-1/s4"), 404, "unknown-sample")

@@ -7,7 +7,7 @@ import numpy as np
 from edge_actors.algorithms.questions import PACE, PERIOD_S, Questions
 from edge_actors.algorithms.strange_samples import Entry, StrangeSamples
 
-PLACES = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 100.0, 102.0, 104.0, 106.0, 108.0, 110.0, 400.0]
+PLACES = [0.0, 0.95, 1.9, 2.85, 3.8, 4.75, 100.0, 102.0, 104.0, 106.0, 108.0, 110.0, 400.0]
 
 
 def samples() -> StrangeSamples:
