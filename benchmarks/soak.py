@@ -30,6 +30,7 @@ from broker.journal import Journal
 from broker.messages import Embedded, Float32Array, LabelAssigned, SampleQuarantined, Tick
 from broker.topics import Rank
 from edge_actors import wiring
+from edge_actors.adapter import MOST_STANDING
 from edge_actors.algorithms.verdicts import REMEMBERED
 from edge_actors.arrays import Floats, packed
 from edge_actors.bundle import Bundle
@@ -59,6 +60,7 @@ SLACK = {  # beside that; 1 where nothing is said
     "resident memory, MB": 4.0,  # allocators are not exact
     "spool on disk, KB": SPOOL_BYTES / 1024,  # it holds what the server has not confirmed
     "samples a label may come for": REMEMBERED,
+    "adaptations to take back": MOST_STANDING,
 }
 
 
@@ -156,7 +158,7 @@ class Soak:
             state_dir=directory,
             commissioning_frames=COMMISSIONING,
             snapshot_interval_s=20.0,
-            **chosen,
+            **{"report_s": 10.0, **chosen},  # so that a report has just gone whenever it is looked
         )
         self.recording = Recording(Journal(directory / "journal", JOURNAL_BYTES), outputs)
         self.device = Device(
@@ -187,9 +189,10 @@ class Soak:
         self.spool.flush()
         gc.collect()
         states = {name: plain(self.device.actor(name).state()) for name in wiring.ACTORS}
-        waiting = states["drift_monitor"].pop("verdicts")  # fills for weeks, and is bounded
+        # These fill for weeks, and are bounded.
+        waiting, standing = states["drift_monitor"].pop("verdicts"), states["adapter"].pop("standing")
         states = {f"state of {name}, KB": len(codec.pack(state)) / 1024 for name, state in states.items()}
-        states["samples a label may come for"] = len(waiting)
+        states |= {"samples a label may come for": len(waiting), "adaptations to take back": len(standing)}
         blocks = {"objects of Python, thousands": sys.getallocatedblocks() / 1000}
         return states | blocks | {"spool on disk, KB": self.spool.stats().used_bytes / 1024}
 
