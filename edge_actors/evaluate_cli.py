@@ -16,7 +16,8 @@ from .errors import EvaluationError
 from .evaluation import Played, as_json, play
 from .settings import EdgeSettings
 
-ABOUT = """Plays recorded streams through the device as it is: the same actors and settings, fresh state for each stream.
+ABOUT = """Plays recorded streams through the device as it is: the same actors and settings, a fresh state for each
+stream.
 
 A stream is a NumPy archive with the arrays
   features   frames x D, uint8 or float32, as the bundle's extractor would give them
@@ -24,11 +25,16 @@ A stream is a NumPy archive with the arrays
 Labels only score what the device said and, with --labels N, answer the first N questions that it asks; without
 --labels its decisions do not depend on them. A bundle of features is made by `tinyml bundle build --features`."""
 
-JSON = """OUT is one JSON object: bundle (digest), settings, streams. Per stream: stream, frames, predicted (labels),
-score (standardised scores), in_drift (0 or 1 a frame), events (frame, kind begin, continue or end, detector, statistic,
-threshold), adaptations (frame, kind, outcome applied, rolled-back or rejected, reason, samples of frame and label),
-labels_asked (frames), seconds; with labels also accuracy (all, last_500) and harm, the share of the samples that the
-device labelled by itself whose label is wrong. Frames count from 0."""
+JSON = """OUT is one JSON object: bundle (digest), settings, streams. Per stream
+  stream, frames, seconds
+  predicted, score, in_drift    of each frame: label, standardised score, 0 or 1
+  events        frame; kind begin, continue or end; detector, statistic, threshold
+  adaptations   frame; kind; outcome applied, rolled-back or rejected; reason; samples (frame and label of each)
+  labels_asked  frames
+and where the stream has labels
+  accuracy      all, last_500: shares of frames recognised
+  harm          share of the samples which the device labelled by itself whose label is wrong
+Frames count from 0; the frame of an end is no longer in drift."""
 
 OTHERWISE_TOLD_S = 20.0  # where there is no terminal
 

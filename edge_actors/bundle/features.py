@@ -69,9 +69,10 @@ def read_stream(path: Path) -> FeatureStream:
 
 def _arrays(path: Path, wanted: Sequence[str]) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise FeaturesError(path, "it is a single array; an .npz archive of named arrays is needed")
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise FeaturesError(path, "it is a single array; an .npz archive of named arrays is needed")
+        with archive:
             return {name: archive[name] for name in wanted if name in archive.files}
     except OSError as error:
         raise FeaturesError(path, f"it cannot be read: {error.strerror or error}") from None
