@@ -77,9 +77,8 @@ def _arrays(path: Path, wanted: Sequence[str]) -> dict[str, NDArray[Any]]:
     except OSError as error:
         raise FeaturesError(path, f"it cannot be read: {error.strerror or error}") from None
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        text = (
-            "its strings are Python objects; save them as a NumPy array of strings" if "Object arrays" in str(error) else ""
-        )
+        objects = "Object arrays" in str(error)
+        text = "its strings are Python objects; save them as a NumPy array of strings" if objects else ""
         raise FeaturesError(path, text or "it is no .npz archive of arrays, or a damaged one") from None
 
 
