@@ -234,7 +234,8 @@ class Soak:
         """Labels that wait for a device which was away for long, and has none of the samples any more."""
         for number in range(GONE):
             self.labels += 1
-            self.device.admit(LabelAssigned(sample=f"gone-{number}", revision=self.labels, verdict="retract"))
+            sample = f"{self.server.boot}-{1_000_000 + number}"  # a name as long as those to come
+            self.device.admit(LabelAssigned(sample=sample, revision=self.labels, verdict="retract"))
 
     def _see(self) -> Floats:
         place = self.frames % self.cycle / self.cycle
