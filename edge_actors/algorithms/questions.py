@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .clusters import OWN_WORLD
 from .metrics import between
 from .strange_samples import StrangeSamples
 
@@ -16,7 +17,7 @@ PACE = (
 )
 EVERY_OTHER = 4  # one question in so many is about whatever the camera shows
 UNSURE = 0.6  # confidence up to which a frame of a re-centred stream is worth a question
-LIKE, MOST_LIKE = 1.0, 2  # an answer also holds for so many samples nearer than this, in usual distances
+LIKE, MOST_LIKE = 1.5, 2  # an answer also holds for so many samples nearer than this, in usual distances
 
 
 class Questions:
@@ -66,9 +67,10 @@ class Questions:
         return pool[free[int((apart / np.maximum(radius, 1e-6)).argmax())]]
 
     def like(self, samples: StrangeSamples, row: int) -> list[int]:
-        """The nearest samples that a label of this one also holds for."""
+        """The nearest samples that a label of this one also holds for: nearer to it than to the memory, by far."""
         gaps = samples.distances(samples.values[row])
-        free = [one for one in samples.waiting() if one != row and gaps[one] < self.near]
+        limits = np.minimum(self.near, OWN_WORLD * samples.memory_distances)
+        free = [one for one in samples.waiting() if one != row and gaps[one] < limits[one]]
         return sorted(free, key=lambda one: float(gaps[one]))[:MOST_LIKE]
 
     def state(self) -> dict[str, Any]:

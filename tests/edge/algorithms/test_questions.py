@@ -73,3 +73,9 @@ def test_a_label_is_passed_on_to_the_two_nearest_that_wait() -> None:
     held.entries[2].told = True
     assert questions.like(held, 3) == [4]
     assert questions.like(held, 12) == []
+
+
+def test_a_label_is_not_passed_on_to_what_the_memory_may_explain() -> None:
+    held, questions = samples(), Questions(9, 1.0)
+    held.memory_distances[2] = 1.0  # about as near to the memory as to the sample that was labelled
+    assert questions.like(held, 3) == [4]
