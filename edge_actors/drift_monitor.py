@@ -125,6 +125,8 @@ class DriftMonitor(Actor[Inbox, Outbox]):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        if "placing" not in state:
+            return  # an earlier version's means nothing here: what is usual is learned anew, the memory stays
         self.scores.restore(state["scores"])
         self.gate.restore(state["gate"])
         for one in self.detectors:

@@ -272,6 +272,16 @@ def test_a_state_of_another_detector_begins_that_one_afresh() -> None:
     assert fresh.frames == 20
 
 
+def test_a_state_of_an_earlier_version_is_learned_anew_and_stops_nothing() -> None:
+    stream = Stream(monitor(commissioning=50))
+    stream.frames(60)
+    state = plain(stream.actor.state())
+    del state["placing"]
+    fresh = monitor(commissioning=50)
+    fresh.restore(state)
+    assert (fresh.frames, fresh.settled) == (0, False)
+
+
 # ---- several detectors -------------------------------------------------------------------------------------------
 
 
