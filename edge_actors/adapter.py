@@ -75,7 +75,7 @@ class Adapter(Actor[Inbox, Outbox]):
             samples=tuple(filled.samples[row] for row in idea.rows),
             statistic=idea.statistic,
             threshold=idea.threshold,
-            reason=idea.reason,
+            reason=idea.reason or (f"confidence {idea.confidence:.3f}" if idea.confidence else ""),
             outcome="rejected",
         )
         if idea.reason:
@@ -129,7 +129,7 @@ class Adapter(Actor[Inbox, Outbox]):
             episode=record.episode,
             kind=record.kind,
             outcome=outcome,
-            reason=answer.reason,
+            reason=answer.reason or record.reason,
             label=record.label,
             samples=record.samples,
             statistic=answer.statistic or record.statistic,

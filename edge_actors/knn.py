@@ -154,6 +154,8 @@ class Knn(Actor[Inbox, Outbox]):
         if reason := self._misnamed(proposed):
             return reason
         rows = floats(proposed.values, self.memory.dimension)
+        if self.memory.labels.count(proposed.label) + len(rows) > LARGEST_CLASS and proposed.kind == "grow-class":
+            return f"the class would have more than {LARGEST_CLASS} samples"
         naming = self.teaching.naming
         for sample, row in zip(proposed.samples, rows, strict=True):
             if (held := self.memory.find(sample)) is not None:

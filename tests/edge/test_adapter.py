@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broker import codec
 from broker.messages import (
     AdaptationDecided,
     DriftDetected,
@@ -34,9 +35,11 @@ from edge_actors.drift_monitor import DriftMonitor
 from edge_actors.knn import Knn
 from edge_actors.policies.cautious import FIRST_REPRESENTATIVES as MOST_REPRESENTATIVES
 from edge_actors.policies.cautious import Cautious
+from edge_actors.policies.seed import Seed
 from edge_actors.privacy import Showing
 from edge_actors.quarantine import Quarantine
 from edge_actors.runtime.actor import Actor
+from edge_actors.runtime.states import plain
 
 from .learning import DIMENSION, calibration, centre, clouds, deliver, features, memory, statistics
 
@@ -176,6 +179,29 @@ def test_numbers_of_classes_and_decisions_go_on_after_a_restart() -> None:
     second = proposals(list(other.receive(filled(clouds("e", 20, seed=3)[0]))))
     assert [one.label for one in first + second] == ["novel-1", "novel-2"]
     assert first[0].adaptation != second[0].adaptation
+
+
+def test_what_may_be_taken_back_is_still_known_after_a_restart() -> None:
+    adapter, other = adapter_of(), adapter_of()
+    values = clouds("d", 20, seed=3)[0]
+    (proposal,) = proposals(list(adapter.receive(filled(values))))
+    list(adapter.receive(MemoryChanged(adaptation=proposal.adaptation, applied=True)))
+    other.restore(codec.unpack(codec.pack(plain(adapter.state()))))
+    for one in (adapter, other):
+        withdrawn, _ = one.receive(filled(values, scope="global"))
+        assert isinstance(withdrawn, PseudoWithdrawn)
+        assert withdrawn.samples == proposal.samples
+    undone = MemoryChanged(adaptation=proposal.adaptation, undone=True)
+    assert list(other.receive(undone)) == list(adapter.receive(undone))
+
+
+def test_the_seed_s_confidence_stands_in_the_record() -> None:
+    adapter = Adapter(Seed(DIMENSION, 10.0), DIMENSION)
+    (proposal,) = proposals(list(adapter.receive(filled(clouds("d", 12, seed=3)[0]))))
+    (decided,) = adapter.receive(MemoryChanged(adaptation=proposal.adaptation, applied=True))
+    assert isinstance(decided, AdaptationDecided)
+    assert (decided.kind, decided.label) == ("pseudo-label", "a")
+    assert decided.reason.startswith("confidence 0.")
 
 
 # ---- with the other actors ---------------------------------------------------------------------------------------

@@ -444,6 +444,17 @@ def test_a_class_that_grows_has_to_exist_and_a_new_one_must_not() -> None:
     assert told.applied
 
 
+def test_a_class_of_the_device_s_own_has_sixty_samples_at_most() -> None:
+    actor = knn()
+    propose(actor)
+    more = clouds("d", 49, seed=13)[0]
+    ids = tuple(f"g-{n}" for n in range(49))
+    grow = PseudoLabelled(adaptation="e-2", kind="grow-class", label="novel-1", samples=ids, values=packed(more))
+    (told,) = actor.receive(grow)
+    assert isinstance(told, MemoryChanged)
+    assert told.reason == "the class would have more than 60 samples"
+
+
 def test_a_class_that_would_take_usual_frames_for_itself_is_not_taken_in() -> None:
     actor = knn()
     before = codec.pack(actor.state())
