@@ -2,6 +2,6 @@
 
 import os
 
-# The matrices of a device are small: threads would only wait for one another, and each brings buffers of its own.
-# NumPy reads this once, when it is imported, and everything of the device is imported through here.
+# NumPy reads this when it is loaded. Matrices here are small, and a second thread that has to be waited for makes one
+# search in a hundred take fifty times as long while anything else runs; each thread brings buffers of its own as well.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

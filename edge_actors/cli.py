@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
@@ -32,7 +31,4 @@ def main(argv: Sequence[str]) -> int:
     if name not in COMMANDS:
         print(f"tinyml edge: there is no command {name!r}\n\n{usage()}", file=sys.stderr)
         return 2
-    # NumPy reads it when it is loaded. Its matrices here are small, and a second thread that has to be waited for
-    # makes one search in a hundred take fifty times as long while anything else runs.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     return int(importlib.import_module(COMMANDS[name][0]).main(rest))

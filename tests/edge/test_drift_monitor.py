@@ -274,7 +274,7 @@ def test_a_state_of_another_detector_begins_that_one_afresh() -> None:
 
 def test_a_state_of_an_earlier_version_is_learned_anew_and_stops_nothing() -> None:
     stream = Stream(monitor(commissioning=50))
-    stream.frames(60)
+    stream.frames(60, 0.0)
     state = plain(stream.actor.state())
     del state["placing"]
     fresh = monitor(commissioning=50)
