@@ -117,6 +117,7 @@ def _facts(album: albums.Album, pool: Pool, extent: Extent, chosen: argparse.Nam
         f"{'quick' if chosen.quick else 'full'} protocol, seed {extent.seed}, "
         f"in {timedelta(seconds=round(taken))} on {os.cpu_count()} cores ({platform.machine()}, "
         f"Python {platform.python_version()}), embeddings apart."
+        f"{' The rivals watched the streams of an earlier run.' if chosen.rivals_of else ''}"
     )
 
 
