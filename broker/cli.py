@@ -36,19 +36,23 @@ def usage() -> str:
     return "\n".join(["usage: tinyml COMMAND [--help] ...", "", *lines, "", "tinyml COMMAND --help tells more."])
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    arguments = list(sys.argv[1:] if argv is None else argv)
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage())
+        print(usage(), flush=True)
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
         print(f"tinyml: there is no command {name!r}\n\n{usage()}", file=sys.stderr)
         return 2
+    return int(importlib.import_module(COMMANDS[name][0]).main(rest))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return int(importlib.import_module(COMMANDS[name][0]).main(rest))
+        return _run(arguments)
     except TinymlError as error:
-        print(f"tinyml {name}: {error}", file=sys.stderr)
+        print(f"tinyml {arguments[0]}: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         sys.stderr.close()

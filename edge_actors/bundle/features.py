@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..algorithms.projection import LARGEST
 from ..arrays import Floats
 from ..errors import FeaturesError
 
@@ -91,10 +92,11 @@ def _features(path: Path, arrays: dict[str, NDArray[Any]]) -> NDArray[Any]:
     if features.dtype.name not in KINDS:
         raise FeaturesError(path, f"`features` is {features.dtype.name}; it has to be {' or '.join(KINDS)}")
     if features.dtype != np.uint8:
-        sound = np.isfinite(features).all(axis=1)
+        sound = (np.abs(features) <= LARGEST).all(axis=1)  # what is no number is not smaller either
         if not sound.all():
             first = int(np.flatnonzero(~sound)[0])
-            raise FeaturesError(path, f"row {first} of `features` holds something that is no finite number")
+            reason = f"row {first} of `features` holds something that is no number, or larger than {LARGEST:g}"
+            raise FeaturesError(path, reason)
     return features
 
 

@@ -187,6 +187,7 @@ def test_a_quiet_stream_is_quiet() -> None:
         ({"features": np.zeros((0, 5), np.float32)}, "frames x numbers"),
         ({"features": np.zeros((3, 5), np.int64)}, "has to be uint8 or float32"),
         ({"features": np.array([[1, 2], [np.nan, 1]], np.float32)}, "row 1"),
+        ({"features": np.array([[1, 2], [3e38, 1]], np.float32)}, "row 1"),
         ({"features": np.zeros((3, 5), np.uint8), "labels": np.array(["a", "b"])}, "3 strings"),
         ({"features": np.zeros((3, 5), np.uint8), "labels": np.array([1, 2, 3])}, "3 strings"),
         ({"features": np.zeros((3, 5), np.uint8), "labels": np.array(["a", None, "b"])}, "Python objects"),
