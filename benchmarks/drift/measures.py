@@ -148,19 +148,6 @@ def quantile(values: Sequence[float], share: float) -> float:
 # ---- one stream ------------------------------------------------------------------------------------------------
 
 
-def meaning(adaptations: Sequence[Any], stream: Stream, known: Iterable[str]) -> dict[str, str]:
-    """What provisional classes stand for: the class that most of their samples really show, if it is not known."""
-    shown: dict[str, list[str]] = {}
-    for sample, label in adaptations:
-        shown.setdefault(label, []).append(str(stream.labels[sample]))
-    found = {}
-    for label, truths in shown.items():
-        most = max(sorted(set(truths)), key=truths.count)
-        if most not in set(known):
-            found[label] = most
-    return found
-
-
 def accuracies(predicted: Sequence[str], stream: Stream, means: dict[str, str]) -> dict[str, float]:
     """Shares of right predictions in the last 500 frames: `last` of all, `known` and `unseen` of frames with such."""
     truth = stream.labels[-LAST:]

@@ -10,11 +10,11 @@ from typing import Any
 from edge_actors import wiring
 from edge_actors.bundle import Bundle
 from edge_actors.bundle.features import FeatureStream
-from edge_actors.evaluation import Played, play, pseudo_labelled
+from edge_actors.evaluation import Played, meanings, play, pseudo_labelled
 from edge_actors.settings import EdgeSettings
 
 from . import forced
-from .measures import Outcome, accuracies, meaning
+from .measures import Outcome, accuracies
 from .plots import Watched
 from .pool import Pool
 from .streams import Stream
@@ -51,7 +51,7 @@ def outcome(bundle: Bundle, pool: Pool, stream: Stream, way: Way) -> Outcome:
     started = time.perf_counter()
     said = result(bundle, pool, stream, way)
     stored = pseudo_labelled(said)
-    means = meaning(stored, stream, bundle.contents.classes)
+    means = meanings(stored, stream.labels.tolist(), bundle.contents.classes)
     wrong = sum(means.get(label, label) != stream.labels[frame] for frame, label in stored)
     begins, ends = frames_of(said)
     return Outcome(

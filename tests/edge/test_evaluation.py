@@ -16,7 +16,7 @@ from edge_actors.bundle import Bundle
 from edge_actors.bundle.build import build_features_bundle
 from edge_actors.bundle.features import FeatureStream, FeatureTable, read_stream, read_table
 from edge_actors.errors import BundleBuildError, EvaluationError, FeaturesError, NoExtractorError
-from edge_actors.evaluation import Played, play
+from edge_actors.evaluation import Played, meanings, play
 from edge_actors.settings import EdgeSettings
 
 CLASSES, WIDTH, FRAMES, ONSET = 4, 24, 1200, 700
@@ -135,6 +135,12 @@ def test_frames_are_in_drift_from_the_begin_up_to_the_end_and_not_at_it(drifted:
 def test_samples_of_an_adaptation_are_frames_that_came_before_it(drifted: Played) -> None:
     for one in applied(drifted):
         assert all(ONSET <= sample["frame"] <= one["frame"] for sample in one["samples"])
+
+
+def test_a_provisional_class_means_what_most_of_its_samples_show_unless_that_is_known() -> None:
+    shown = ["elm", "elm", "ash", "ash", "ash", "elm", "elm"]
+    classes = ["novel-1", "novel-1", "novel-1", "novel-2", "novel-2", "novel-2", "ash"]
+    assert meanings(list(enumerate(classes)), shown, ["ash"]) == {"novel-1": "elm"}
 
 
 def test_a_rejected_change_moved_nothing(drifted: Played) -> None:
