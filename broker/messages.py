@@ -207,6 +207,7 @@ class QuarantineFilled(Message):
     samples: tuple[str, ...] = ()
     values: Float32Array = Float32Array()  # len(samples) x D
     memory_distances: Float32Array = Float32Array()  # per sample, mean distance to its neighbours in the memory
+    departures: Float32Array = Float32Array()  # per sample, how far it lay in the direction of the drift
     predicted: tuple[str, ...] = ()  # per sample, what it was taken for
     taken: tuple[str, ...] = ()  # per sample, the provisional class it already is in; empty: none
     window: Float32Array = Float32Array()  # n x D, the last scenes of a global drift, oldest first
@@ -265,6 +266,7 @@ class MemoryChanged(Message):
     undone: bool = False
     statistic: float = 0.0  # of a re-centring: the gain in confidence
     threshold: float = 0.0
+    left_out: tuple[str, ...] = ()  # samples of the proposal that would have done harm
 
 
 @message

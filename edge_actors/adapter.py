@@ -131,7 +131,7 @@ class Adapter(Actor[Inbox, Outbox]):
             outcome=outcome,
             reason=answer.reason or record.reason,
             label=record.label,
-            samples=record.samples,
+            samples=tuple(sample for sample in record.samples if sample not in answer.left_out),
             statistic=answer.statistic or record.statistic,
             threshold=answer.threshold or record.threshold,
             accuracy_before=answer.accuracy_before,

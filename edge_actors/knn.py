@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from broker.messages import (
@@ -24,7 +26,7 @@ from .algorithms.naming import PROVISIONAL
 from .algorithms.returned import Returned
 from .algorithms.roster import Roster
 from .algorithms.votes import Origin
-from .arrays import floats
+from .arrays import floats, packed
 from .errors import OtherBundleError
 from .recentred import Recentred
 from .runtime.actor import Actor
@@ -33,6 +35,8 @@ from .teaching import FULL, Taught, Teaching
 MOST_ACCURACY_LOST = 0.02  # by one change, on the labelled calibration set
 MOST_LABELS_CHANGED = 0.05  # by one change, of usual frames from before the drift
 LARGEST_CLASS = 60  # samples of a class that the device made by itself
+# A proposal that does harm is tried with ever fewer samples, this share of those before, and not with fewer than:
+KEPT, LEAST_KEPT = 0.8, {"novel-class": 10, "grow-class": 1}
 REMEMBERED_REVISIONS = 512  # twice what the server keeps outstanding for a device
 
 Inbox = Features | PseudoLabelled | PseudoWithdrawn | Recentring | LabelResolved | DriftCleared
@@ -138,17 +142,39 @@ class Knn(Actor[Inbox, Outbox]):
     # ---- learning by itself ----------------------------------------------------------------------------------
 
     def _pseudo_labelled(self, proposed: PseudoLabelled) -> MemoryChanged:
+        """Where all samples together do harm, it is tried without those that come between calibration frames and
+        their neighbours most often; what is left has to be worth it."""
         before = self.calibration.accuracy(self.memory)
-        after, taught = self._try(lambda: Taught(self._take_in(proposed)), before, proposed)
+        after, taught = self._try(partial(self._taken_in, proposed), before, proposed)
+        kept = proposed
+        if taught.harmful and proposed.kind in LEAST_KEPT:
+            for smaller in self._smaller(proposed):
+                less, tried = self._try(partial(self._taken_in, smaller), before, smaller)
+                if not tried.reason:
+                    after, taught, kept = less, tried, smaller
+                    break
         return MemoryChanged(
             at=proposed.at,
             adaptation=proposed.adaptation,
             applied=not taught.reason,
             reason=taught.reason,
+            left_out=tuple(sample for sample in proposed.samples if sample not in kept.samples),
             accuracy_before=before,
             accuracy_after=after,
             memory=self.memory.size,
         )
+
+    def _smaller(self, proposed: PseudoLabelled) -> Iterator[PseudoLabelled]:
+        """The same with ever fewer samples, those that are in the way of most calibration frames left out first."""
+        rows = floats(proposed.values, self.memory.dimension)
+        order = self.calibration.intrusions(self.memory, rows).argsort(kind="stable")
+        count = len(rows)
+        while (count := int(count * KEPT)) >= LEAST_KEPT[proposed.kind]:
+            kept = sorted(order[:count].tolist())
+            yield replace(proposed, samples=tuple(proposed.samples[row] for row in kept), values=packed(rows[kept]))
+
+    def _taken_in(self, proposed: PseudoLabelled) -> Taught:
+        return Taught(self._take_in(proposed))
 
     def _take_in(self, proposed: PseudoLabelled) -> str:
         if reason := self._misnamed(proposed):
@@ -197,7 +223,11 @@ class Knn(Actor[Inbox, Outbox]):
         outcome, taught = "duplicate", Taught()
         if given.revision > self._revisions.get(given.sample, 0):
             before = self.calibration.accuracy(self.memory)
-            _, taught = self._try(lambda: self._teach(given), before)
+            _, taught = self._try(partial(self._teach, given), before)
+            if taught.harmful and given.like:  # the word of a person counts for its sample, if not for those nearby
+                _, taught = self._try(
+                    partial(self._teach, replace(given, like=(), like_values=Float32Array())), before
+                )
             outcome = "rejected" if taught.reason else "applied"
             self._remember(given)
         return LabelApplied(
@@ -232,9 +262,10 @@ class Knn(Actor[Inbox, Outbox]):
         taught = change()
         after = before if taught.reason else self.calibration.accuracy(self.memory)
         if after < before - MOST_ACCURACY_LOST:
-            taught = Taught(f"accuracy on the calibration set would fall from {before:.3f} to {after:.3f}")
-        if proposed is not None and not taught.reason:
-            taught = Taught(self._disturbs(proposed))
+            reason = f"accuracy on the calibration set would fall from {before:.3f} to {after:.3f}"
+            taught = Taught(reason, harmful=True)
+        if proposed is not None and not taught.reason and (reason := self._disturbs(proposed)):
+            taught = Taught(reason, harmful=True)
         if taught.reason:
             self.memory.restore(memory)
             self.teaching.restore(teaching)

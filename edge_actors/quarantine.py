@@ -26,6 +26,7 @@ from broker.messages import (
 )
 
 from .algorithms.calibration import UNLIKE
+from .algorithms.departure import DEPARTED
 from .algorithms.mewma import Places
 from .algorithms.naming import PROVISIONAL
 from .algorithms.questions import UNSURE, Questions
@@ -35,7 +36,7 @@ from .arrays import floats, packed
 from .privacy import Picture, Showing
 from .runtime.actor import Actor
 
-STRANGE, DEPARTED = 1.0, 1.9  # scores and departures above them are kept
+STRANGE = 1.0  # scores above it are kept, and departures that hardly are usual ones
 ENOUGH = 40  # unexplained samples to ask the adapter
 ENOUGH_MORE = 10  # new ones to ask it again
 RECENTRING = "recentring"  # the kind of adaptation that answers a global drift
@@ -182,6 +183,7 @@ class Quarantine(Actor[Inbox, Outbox]):
         entry = Entry(
             scored.frame, scored.at, scored.episode, scored.label, scored.score, self.moved.scope == "novel"
         )
+        entry.departure = scored.departure
         self.samples.add(entry, floats(scored.values), _memory_distance(scored))
         return self._told(scored)
 
@@ -250,6 +252,7 @@ class Quarantine(Actor[Inbox, Outbox]):
             samples=tuple(entry.sample for entry in entries),
             values=packed(self.samples.values[rows]),
             memory_distances=packed(self.samples.memory_distances[rows]),
+            departures=Float32Array.of(entry.departure for entry in entries),
             predicted=tuple(entry.predicted for entry in entries),
             taken=tuple(entry.taken for entry in entries),
             window=packed(self.moved.drift.rows()) if self.moved.scope == "global" else Float32Array(),

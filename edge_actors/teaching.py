@@ -16,11 +16,12 @@ FULL = "the memory is full of samples that may not give way"
 
 
 class Taught(NamedTuple):
-    """What came of a verdict; a reason where it cannot be done."""
+    """What came of a change; a reason where it cannot be done, or where what it does is harmful."""
 
     reason: str = ""
     spread: tuple[str, ...] = ()
     withdrawn: tuple[str, ...] = ()
+    harmful: bool = False
 
 
 class Teaching:

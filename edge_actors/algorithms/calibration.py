@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..arrays import Floats
 from .metrics import between
@@ -30,6 +31,15 @@ class Calibration:
     def accuracy(self, memory: Roster[Any]) -> float:
         """The share of frames that the memory takes for what they are."""
         return _share_equal(memory.votes(self.values), self.labels)
+
+    def intrusions(self, memory: Roster[Any], samples: Floats) -> NDArray[np.int64]:
+        """For each sample (n, D): how many frames that the memory takes for what they are it would come between and
+        their k neighbours, (n,)."""
+        votes = [memory.vote(row) for row in self.values]
+        right = [vote.label == label for vote, label in zip(votes, self.labels, strict=True)]
+        reach = [vote.distances[-1] if known else -1.0 for vote, known in zip(votes, right, strict=True)]
+        found: NDArray[np.int64] = (between(memory.distance, samples, self.values) < np.array(reach)).sum(axis=1)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,16 @@ from .metrics import between
 OWN_WORLD = 0.8  # a core sample is nearer to its like than this share of its distance to the memory
 
 
-def clusters(samples: Floats, memory_distances: Floats, k: int = 5, distance: str = "euclidean") -> list[list[int]]:
+def clusters(
+    samples: Floats,
+    memory_distances: Floats,
+    k: int = 5,
+    distance: str = "euclidean",
+    own_world: Floats | float = OWN_WORLD,
+) -> list[list[int]]:
     """Components of the mutual k-nearest-neighbour graph of the core, largest first.
 
-    A sample (row of (n, D)) is core when its mean distance to its k nearest others is below 0.8 of
+    A sample (row of (n, D)) is core when its mean distance to its k nearest others is below `own_world` times
     `memory_distances` (n,), the same towards the memory, by the same `distance`. Mutual neighbour graphs: Brito et
     al. 1997.
     """
@@ -23,7 +29,7 @@ def clusters(samples: Floats, memory_distances: Floats, k: int = 5, distance: st
     gaps = between(distance, samples, samples)
     np.fill_diagonal(gaps, np.inf)
     own = np.sort(gaps, axis=1)[:, :k].mean(axis=1)
-    core = np.flatnonzero(own < OWN_WORLD * memory_distances)
+    core = np.flatnonzero(own < own_world * memory_distances)
     if len(core) < 2:
         return []
     among = gaps[np.ix_(core, core)]

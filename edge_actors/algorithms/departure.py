@@ -18,6 +18,7 @@ from broker.messages import Uint8Array
 
 from ..arrays import Floats, floats, packed
 
+DEPARTED = 1.9  # spreads beyond which a scene hardly is a usual one
 USUAL = 200  # scenes at rest that are kept
 EVERY = (
     10  # once there are as many, each tenth takes the place of the oldest: a drift that is not yet seen spoils few

@@ -25,6 +25,7 @@ class Entry:
     taken: str = ""  # the class that the device put it in
     told: bool = False  # a person spoke of it
     asked: bool = False  # a person was asked about it
+    departure: float = 0.0  # how far it lay in the direction of its drift
 
     @property
     def explained(self) -> bool:

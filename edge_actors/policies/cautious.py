@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
+
 from broker.messages import QuarantineFilled
 
-from ..algorithms.clusters import clusters, representatives
+from ..algorithms.clusters import OWN_WORLD, clusters, representatives
+from ..algorithms.departure import DEPARTED
 from ..algorithms.naming import PROVISIONAL
 from ..arrays import Floats, floats
 from . import Idea
 
 SMALLEST_CLASS = 10  # samples of a component
+# A sample that lies far in the direction in which this drift left the usual need not be as near to its like.
+OWN_WORLD_DEPARTED = 0.9
 FIRST_REPRESENTATIVES, MOST_REPRESENTATIVES = 25, 60
 
 
@@ -27,7 +32,7 @@ class Cautious:
             yield Idea("recentring")
             return
         values = floats(filled.values, self.dimension)
-        found = clusters(values, floats(filled.memory_distances), self.k, self.distance)
+        found = clusters(values, floats(filled.memory_distances), self.k, self.distance, _own_world(filled))
         grown: set[str] = set()
         large = [part for part in found if len(part) >= SMALLEST_CLASS]
         for part in large:
@@ -53,6 +58,11 @@ class Cautious:
         room = max(MOST_REPRESENTATIVES - held, 0)
         rows = [new[i] for i in representatives(values[new], room, self.distance)] if new and room else []
         return Idea("grow-class", rows, label, statistic=float(len(part)), threshold=SMALLEST_CLASS)
+
+
+def _own_world(filled: QuarantineFilled) -> Floats:
+    departures = floats(filled.departures) if filled.departures else np.zeros(len(filled.samples), np.float32)
+    return np.where(departures > DEPARTED, OWN_WORLD_DEPARTED, OWN_WORLD).astype(np.float32)
 
 
 def _owner(part: list[int], filled: QuarantineFilled) -> str:

@@ -40,14 +40,14 @@ def test_a_device_that_lives_on_for_long_holds_no_more(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         soak = Soak(tmp_path, **SMALL)
-        soak.play(6000)
+        soak.play(13_000)  # by then the tables of samples are full as well
         before = soak.sizes() | {"traced, KB": traced_kb()}
-        soak.play(9000)
+        soak.play(6000)
         after = soak.sizes() | {"traced, KB": traced_kb()}
         soak.close()
     finally:
         tracemalloc.stop()
-    lived(soak, cycles=15)
+    lived(soak, cycles=19)
     assert too_large(before, after) == []
 
 

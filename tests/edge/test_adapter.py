@@ -69,6 +69,15 @@ def proposals(said: list[Message]) -> list[PseudoLabelled]:
     return [one for one in said if isinstance(one, PseudoLabelled)]
 
 
+def test_samples_that_departed_as_the_drift_did_need_not_be_quite_as_near_to_each_other() -> None:
+    values, _ = clouds("d", 40, seed=3)
+    gaps = np.sort(np.linalg.norm(values[:, None] - values, axis=2), axis=1)[:, 1:6].mean(axis=1)
+    near = replace(filled(values), memory_distances=packed((gaps / 0.85).astype(np.float32)))
+    assert proposals(list(adapter_of().receive(near))) == []
+    departed = replace(near, departures=packed(np.full(40, 3.0, np.float32)))
+    assert len(proposals(list(adapter_of().receive(departed)))) == 1
+
+
 def test_samples_that_are_alike_are_proposed_as_a_class_of_their_own() -> None:
     values, names = clouds("de", 40, seed=3)
     said = list(adapter_of().receive(filled(values)))

@@ -43,7 +43,8 @@ def see(actor: Knn, values: np.ndarray) -> Neighbours:
 
 def propose(actor: Knn, values: np.ndarray = NOVEL, label: str = "novel-1", first: int = 0) -> MemoryChanged:
     ids = tuple(f"s-{first + number}" for number in range(len(values)))
-    (told,) = actor.receive(PseudoLabelled(adaptation="e-1", label=label, samples=ids, values=packed(values)))
+    proposed = PseudoLabelled(adaptation="e-1", kind="novel-class", label=label, samples=ids, values=packed(values))
+    (told,) = actor.receive(proposed)
     assert isinstance(told, MemoryChanged)
     return told
 
@@ -109,6 +110,39 @@ def test_a_class_that_would_cost_accuracy_is_taken_back_bit_for_bit() -> None:
     assert told.accuracy_after < told.accuracy_before - 0.02
     assert codec.pack(actor.state()) == before
     assert see(actor, centre("a")) == seen
+
+
+def test_of_a_class_the_samples_that_would_cost_accuracy_are_left_out_and_the_others_stay() -> None:
+    actor = knn()
+    harmful = calibration().values[:30:3] + np.float32(0.01)  # they lie on the calibration frames of a
+    told = propose(actor, np.vstack((NOVEL, harmful)))
+    assert (told.applied, told.reason) == (True, "")
+    assert told.accuracy_after >= told.accuracy_before - 0.02
+    assert told.left_out
+    assert set(told.left_out) <= {f"s-{number}" for number in range(len(NOVEL), len(NOVEL) + 10)}
+    assert told.memory == 36 + len(NOVEL) + 10 - len(told.left_out)
+    assert see(actor, centre("d")).label == "novel-1"
+    assert see(actor, centre("a")).label == "a"
+
+
+def test_a_person_s_word_counts_though_it_would_do_harm_to_pass_it_on() -> None:
+    actor = knn()
+    harmful = calibration().values[:45:3] + np.float32(0.01)
+    (told,) = actor.receive(
+        LabelResolved(
+            sample="s-0",
+            revision=1,
+            verdict="is",
+            label="delta",
+            values=packed(NOVEL[:1]),
+            like=tuple(f"t-{number}" for number in range(len(harmful))),
+            like_values=packed(harmful),
+        )
+    )
+    assert isinstance(told, LabelApplied)
+    assert (told.outcome, told.reason, told.spread) == ("applied", "", ())
+    assert actor.memory.find("s-0") is not None
+    assert actor.memory.size == 36 + 1
 
 
 @pytest.mark.parametrize("label", ["a", "apple", "unknown", ""])

@@ -259,18 +259,18 @@ def test_kill_9_in_any_phase_leaves_a_device_that_runs(kit: Kit, twin: Path, tmp
         shadow_frames=1_000_000,
     )
     ledger_of(state).wanted(wish)
-    shadow = [killed(kit, state, "shadow") for _ in range(4)]
+    shadow = [killed(kit, state, digest) for _ in range(4)]
     assert shadow == [kit.digest] * 4
     assert "stopped again and again" in ledger_of(state).page.reason
     held = ledger_of(state)
     held.wanted(replace(wish, revision=2))
     held.tries_to_run(Trial(digest=digest, slower=100.0), {})
-    assert [killed(kit, state, "trial") for _ in range(4)] == [digest] * 3 + [kit.digest]
+    assert [killed(kit, state, digest) for _ in range(4)] == [digest] * 3 + [kit.digest]
     assert "did not stay up with it" in ledger_of(state).page.reason
 
 
-def killed(kit: Kit, state: Path, phase: str) -> str:
-    """Starts a device, kills it once it is in the phase, or past it; the bundle that it ran."""
+def killed(kit: Kit, state: Path, wanted: str) -> str:
+    """Starts a device, kills it once its ledger says more than before; which of the two bundles it ran."""
     command = flags(kit, state, "--mode", "managed", "--broker", "mqtt://127.0.0.1:9")
     before = ledger_of(state).page
     device = subprocess.Popen([sys.executable, "-m", "broker.cli", *command], stdout=subprocess.PIPE, text=True)
@@ -281,8 +281,4 @@ def killed(kit: Kit, state: Path, phase: str) -> str:
         os.kill(device.pid, signal.SIGKILL)
         device.communicate(timeout=20)
     found = line.partition("bundle ")[2][:12]
-    return next(one for one in (kit.digest, archive.digest_in(ledger_file(state))) if one.startswith(found))
-
-
-def ledger_file(state: Path) -> Path:
-    return next((state / "models").glob("*.bundle"))
+    return next(one for one in (kit.digest, wanted) if one.startswith(found))
