@@ -197,7 +197,10 @@ def test_digits_are_trained_on_from_scratch_and_recognised(tmp_path: Path) -> No
     command: list[str | Path] = [*_tinyml(), "train", "--images", images, *places, *small, *short]
     environment = {**os.environ, "TINYML_VENV": str(tmp_path / "venv")}
     log = tmp_path / "log"
+    # Where a shell runs the tests in the background, Ctrl-C is ignored, and what is started would inherit that.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     with log.open("w") as file, subprocess.Popen(command, stderr=file, env=environment, cwd=ROOT) as process:
+        signal.signal(signal.SIGINT, usual)
         wait_until(lambda: "pictures to learn from" in log.read_text() or process.poll() is not None, timeout=600)
         process.send_signal(signal.SIGINT)
         assert process.wait(120) == 128 + signal.SIGINT, log.read_text()
