@@ -248,8 +248,8 @@ def test_kill_9_in_any_phase_leaves_a_device_that_runs(kit: Kit, twin: Path, tmp
     """The ledger is put into each phase, the device is killed in it again and again, and always runs something."""
     state, digest = tmp_path / "state", archive.digest_in(twin)
     (state / "models").mkdir(parents=True)
-    (state / "models" / f"{digest}.bundle").write_bytes(twin.read_bytes())
     data = twin.read_bytes()
+    (state / "models" / f"{digest}.bundle").write_bytes(data)
     wish = ModelDesired(
         revision=1,
         digest=digest,
@@ -262,6 +262,7 @@ def test_kill_9_in_any_phase_leaves_a_device_that_runs(kit: Kit, twin: Path, tmp
     shadow = [killed(kit, state, digest) for _ in range(4)]
     assert shadow == [kit.digest] * 4
     assert "stopped again and again" in ledger_of(state).page.reason
+    (state / "models" / f"{digest}.bundle").write_bytes(data)  # the refusal removes it, if the kill came late enough
     held = ledger_of(state)
     held.wanted(replace(wish, revision=2))
     held.tries_to_run(Trial(digest=digest, slower=100.0), {})
