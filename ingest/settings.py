@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from broker.address import BrokerAddress
 from broker.errors import SettingsError
 from broker.settings import setting
 from broker.topics import ROOT
@@ -36,3 +38,14 @@ class IngestSettings:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it can be 1 to {most}")
         if not 0 <= self.patience_s <= 3600:
             raise SettingsError(f"patience_s is {self.patience_s}; it can be 0 to 3600")
+
+    def broker_address(self) -> BrokerAddress:
+        """The broker and the credentials for it. Raises SettingsError."""
+        return BrokerAddress.of(
+            self.broker,
+            username=self.username,
+            password=self.password,
+            ca_file=Path(self.ca_file) if self.ca_file else None,
+            cert_file=Path(self.cert_file) if self.cert_file else None,
+            key_file=Path(self.key_file) if self.key_file else None,
+        )

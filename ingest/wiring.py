@@ -1,4 +1,7 @@
-"""Ingest on one screen: which message goes to which consumer. Topics follow from `broker/topics.py`."""
+"""Ingest on one screen: which message goes to which consumer, and what is done now and then.
+
+Topics follow from `broker/topics.py`.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,7 @@ from broker.messages import (
 )
 
 from .consumers import adaptations, camera, dead_letters, drift, health, labels, remote, samples, status
+from .jobs.job import Job
 from .stores.batch import Batch
 
 # A consumer adds what a message means to the batch that is committed next. It raises Poison for what it cannot take.
@@ -56,3 +60,6 @@ CONSUMERS: dict[type[Message], Consumer] = {
     ModelReported: remote.model_reported,
     DeadLetter: dead_letters.buried_by_device,
 }
+
+# Done by `tinyml ingest maintain` in this order, each when it is due.
+JOBS: tuple[Job, ...] = ()

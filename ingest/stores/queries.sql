@@ -110,3 +110,23 @@ SELECT pg_notify('tinyml_labelack', json_build_object(
 INSERT INTO ingest_dead_letter (device, digest, boot, seq, topic, kind, reason, payload)
 VALUES (%(device)s, %(digest)s, %(boot)s, %(seq)s, %(topic)s, %(kind)s, %(reason)s, %(payload)s)
 ON CONFLICT (device, digest) DO UPDATE SET times = ingest_dead_letter.times + 1;
+
+-- :name lock_job
+-- One process does a job at a time; the lock goes with its connection.
+SELECT pg_try_advisory_lock(hashtextextended('tinyml job ' || %s, 0));
+
+-- :name unlock_job
+SELECT pg_advisory_unlock(hashtextextended('tinyml job ' || %s, 0));
+
+-- :name begin_job
+-- Whether the job is to be done now: it never was, it is due, or somebody wants it anyway.
+INSERT INTO job (name) VALUES (%s)
+ON CONFLICT (name) DO UPDATE SET began_at = now()
+WHERE %s::boolean OR job.began_at <= now() - %s::double precision * interval '1 second'
+RETURNING true;
+
+-- :name end_job
+UPDATE job SET
+    ended_at = now(), done = %(done)s, said = %(said)s, seconds = %(seconds)s,
+    done_at = CASE WHEN %(done)s THEN now() ELSE done_at END
+WHERE name = %(name)s;

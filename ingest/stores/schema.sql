@@ -334,6 +334,19 @@ CREATE INDEX label_to_clear ON label (device, sample)
     WHERE cleared_at IS NULL AND (published_at IS NOT NULL OR answered_at IS NOT NULL);
 CREATE INDEX label_made_at ON label (made_at DESC);
 
+-- ---- jobs ---------------------------------------------------------------------------------------------------
+
+-- What is done now and then: when each job ran last, and what came of it.
+CREATE TABLE job (
+    name text PRIMARY KEY,
+    began_at timestamptz NOT NULL DEFAULT now(),
+    ended_at timestamptz,
+    done boolean,                   -- whether the last run that ended did its work
+    said text NOT NULL DEFAULT '',  -- what it did, or why it failed
+    seconds double precision,
+    done_at timestamptz             -- when it did its work last
+);
+
 -- ---- views: what dashboards and the API read --------------------------------------------------------------------
 
 -- One row a drift episode; begin and end may arrive in any order, so either can be NULL for a while.

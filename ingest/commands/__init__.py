@@ -1,0 +1,1 @@
+"""The subcommands of `tinyml ingest`, one module each."""

@@ -1,0 +1,47 @@
+"""`tinyml ingest run`: a worker until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+
+from broker.connection import Options
+
+from ..filing import Filing
+from ..settings import IngestSettings
+from ..stores.events import PostgresEvents
+from ..stores.objects import S3, open_objects
+from ..worker import Limits, Worker, client_id
+from .migrate import bring_up_to_date
+
+RECONNECT_S = 5.0  # longest pause: workers are few, and a whole fleet waits for them
+
+
+def add_arguments(_parser: argparse.ArgumentParser) -> None:
+    """Nothing but the settings."""
+
+
+def run(chosen: IngestSettings, _arguments: argparse.Namespace) -> int:
+    """Works until it is stopped; returns the exit status."""
+    address = chosen.broker_address()
+    objects = open_objects(chosen.objects)
+    bring_up_to_date(chosen)
+    if isinstance(objects, S3):
+        objects.ensure_bucket()
+    events = PostgresEvents(chosen.database)
+    options = Options(
+        address=address,
+        client_id=client_id(),
+        receive_maximum=chosen.receive_maximum,
+        max_inflight=1000,
+        backoff_cap_s=RECONNECT_S,
+    )
+    # Whatever the broker may have in flight to us has room.
+    limits = Limits(batch=chosen.batch, room=2 * chosen.receive_maximum)
+    worker = Worker(Filing(events, objects), options, root=chosen.root, limits=limits)
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: worker.stop())
+    try:
+        return worker.run()
+    finally:
+        events.close()
