@@ -76,6 +76,8 @@ class Folder:
             return self._path(key).read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise ObjectError(f"there is no object {key}") from None
+        except OSError as error:
+            raise StoreAway("object store", f"{key}: {error.strerror}") from error
 
     def stat(self, key: str) -> ObjectStat | None:
         """Size and time, or None."""
@@ -90,6 +92,18 @@ class Folder:
         files = (path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
         keys = (path.relative_to(self.folder).as_posix() for path in files)
         yield from sorted(key for key in keys if key.startswith(prefix))
+
+    def delete(self, key: str) -> None:
+        """Removes the object; nothing happens where there is none."""
+        path = self._path(key)
+        try:
+            path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                _sync_folder(path.parent)
+        except NotADirectoryError:
+            return  # there cannot be one
+        except OSError as error:
+            raise StoreAway("object store", f"{path}: {error.strerror}") from error
 
     def url(self, key: str, expires_s: int = 3600) -> str:
         """The file's URL; it does not expire."""
@@ -125,8 +139,15 @@ class S3:
                 self.client.make_bucket(self.bucket)
 
     def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
-        """Keeps the bytes under the key, whole or not at all."""
-        with _trouble(check_key(key)):
+        """Keeps the bytes under the key, whole or not at all; makes the bucket where it is missing."""
+        try:
+            self._put(check_key(key), data, content_type)
+        except NoObject:  # nothing else can be missing than the bucket
+            self.ensure_bucket()
+            self._put(key, data, content_type)
+
+    def _put(self, key: str, data: bytes, content_type: str) -> None:
+        with _trouble(key):
             self.client.put_object(self.bucket, key, BytesIO(data), len(data), content_type)
 
     def get(self, key: str) -> bytes:
@@ -156,6 +177,11 @@ class S3:
                 if found.object_name:
                     yield found.object_name
 
+    def delete(self, key: str) -> None:
+        """Removes the object; nothing happens where there is none."""
+        with contextlib.suppress(NoObject), _trouble(check_key(key)):
+            self.client.remove_object(self.bucket, key)
+
     def url(self, key: str, expires_s: int = 3600) -> str:
         """A signed URL that reads the object until it expires."""
         with _trouble(check_key(key)):
@@ -172,7 +198,7 @@ def _trouble(what: str) -> Iterator[None]:
     try:
         yield
     except S3Error as error:
-        if error.code in ("NoSuchKey", "NoSuchObject"):
+        if error.code in ("NoSuchKey", "NoSuchObject", "NoSuchBucket"):
             raise NoObject(f"there is no object {what}") from None
         raise StoreAway("object store", f"{what}: {error.code}, {error.message}") from error
     except InvalidResponseError as error:

@@ -49,6 +49,9 @@ class ObjectStore(Protocol):
     def list(self, prefix: str = "") -> Iterator[str]:
         """The keys that begin with `prefix`, in order."""
 
+    def delete(self, key: str) -> None:
+        """Removes the object; nothing happens where there is none."""
+
     def url(self, key: str, expires_s: int = 3600) -> str:
         """A URL from which the object can be read: `https:` signed for a while, or `file:`."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -58,6 +59,12 @@ class ObjectStoreContract:
         assert list(store.list("b/")) == ["b/10", "b/2", "b/deeper/3"]
         assert list(store.list()) == ["a/1", "b/10", "b/2", "b/deeper/3", "bundle/x"]
         assert list(store.list("nothing")) == []
+
+    def test_removes_an_object_and_does_not_mind_when_there_is_none(self, store: ObjectStore) -> None:
+        store.put("a/key", b"x")
+        store.delete("a/key")
+        store.delete("a/key")
+        assert store.stat("a/key") is None
 
     def test_gives_a_url_that_reads_the_object(self, store: ObjectStore) -> None:
         store.put("pictures/ab/abcd", b"picture")
@@ -156,6 +163,11 @@ class S3Contract(ObjectStoreContract):
         store.put("key", b"x")
         store.ensure_bucket()
         assert store.get("key") == b"x"
+
+    def test_makes_a_bucket_that_is_missing_with_the_first_object(self, address: str) -> None:
+        store = S3(address, f"made-{secrets.token_hex(4)}", ACCESS, SECRET, secure=False)
+        store.put("a/key", b"x")
+        assert store.get("a/key") == b"x"
 
     def test_wrong_credentials_read_as_a_sentence(self, address: str) -> None:
         store = S3(address, "bucket", ACCESS, "wrong", secure=False)
