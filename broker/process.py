@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,14 +34,32 @@ def free_port(bind: str = "127.0.0.1") -> int:
         return port
 
 
+LIMITS = re.compile(r"(max_\w+|persistent_client_expiration|set_tcp_nodelay) .+")
+
+
+def shipped_limits() -> list[str]:
+    """How much a client may send and have waiting, as the configuration for Mosquitto that we ship has it."""
+    shipped = Path(__file__).parent / "mosquitto" / "mosquitto.conf"
+    return [line for line in shipped.read_text().splitlines() if LIMITS.fullmatch(line)]
+
+
 class BrokerProcess:
     """Mosquitto with its default persistence, or the embedded broker, on loopback with everybody let in.
 
-    `kind` is mosquitto, embedded, or auto: Mosquitto where there is one. The port and the directory stay the same
-    over restarts. Waits are bounded; BrokerProcessError says what the broker wrote when it does not come up.
+    `kind` is mosquitto, embedded, or auto: Mosquitto where there is one. `more` are further lines of Mosquitto's
+    configuration. The port and the directory stay the same over restarts. Waits are bounded; BrokerProcessError says
+    what the broker wrote when it does not come up.
     """
 
-    def __init__(self, directory: Path, kind: str = "auto", port: int = 0, bind: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        kind: str = "auto",
+        port: int = 0,
+        bind: str = "127.0.0.1",
+        more: Sequence[str] = (),
+    ) -> None:
+        self.more = tuple(more)
         self.mosquitto = None if kind == "embedded" else find_mosquitto()
         if kind == "mosquitto" and self.mosquitto is None:
             raise BrokerProcessError("there is no mosquitto on this machine (TINYML_MOSQUITTO can name one)")
@@ -59,6 +79,12 @@ class BrokerProcess:
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the broker that was started last."""
+        assert self._process is not None
+        return self._process.pid
 
     def start(self, timeout_s: float = 15.0) -> None:
         """Starts the broker and waits until it takes connections. Raises BrokerProcessError."""
@@ -127,6 +153,7 @@ class BrokerProcess:
             "allow_anonymous true",
             "persistence true",
             f"persistence_location {self.directory.absolute()}/",
+            *self.more,
         ]
         if os.geteuid() == 0:
             lines.append("user root")  # or it becomes a user who cannot write into the directory

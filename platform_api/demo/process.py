@@ -76,6 +76,12 @@ class Process:
         return self._child is not None and self._child.poll() is None
 
     @property
+    def pid(self) -> int:
+        """The process id of the child that was started last."""
+        assert self._child is not None
+        return self._child.pid
+
+    @property
     def stdin(self) -> IO[bytes]:
         assert self._child is not None
         assert self._child.stdin is not None
