@@ -227,6 +227,22 @@ CREATE TABLE command_report (
 );
 CREATE INDEX command_report_command ON command_report (device, command);
 
+CREATE TABLE blob_offer (
+    device text NOT NULL,
+    boot text NOT NULL,
+    seq bigint NOT NULL,
+    at timestamptz NOT NULL,
+    clock text NOT NULL,
+    op_s double precision NOT NULL,
+    sha256 text NOT NULL,
+    size bigint NOT NULL,
+    what text NOT NULL,             -- snapshot: what kind of thing it is
+    name text NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (device, boot, seq, at)
+);
+CREATE INDEX blob_offer_sha256 ON blob_offer (device, sha256);
+
 CREATE TABLE dead_letter (
     device text NOT NULL,
     boot text NOT NULL,
@@ -333,6 +349,52 @@ CREATE INDEX label_outstanding ON label (device, made_at) WHERE state IN ('queue
 CREATE INDEX label_to_clear ON label (device, sample)
     WHERE cleared_at IS NULL AND (published_at IS NOT NULL OR answered_at IS NOT NULL);
 CREATE INDEX label_made_at ON label (made_at DESC);
+
+-- ---- objects on their way into the object store --------------------------------------------------------------
+
+CREATE TABLE waiting_object (
+    key text PRIMARY KEY,           -- where it belongs in the object store
+    type text NOT NULL,             -- its content type
+    data bytea NOT NULL,
+    since timestamptz NOT NULL DEFAULT now(),
+    tries bigint NOT NULL DEFAULT 0,
+    reason text NOT NULL DEFAULT '' -- why it could not be put, the last time
+);
+ALTER TABLE waiting_object ALTER COLUMN data SET STORAGE EXTERNAL;  -- pictures are compressed already
+CREATE INDEX waiting_object_turn ON waiting_object (tries, since);
+
+-- What became of each thing that a device offered; times are this server's.
+CREATE TABLE blob (
+    device text NOT NULL,
+    sha256 text NOT NULL,
+    size bigint NOT NULL,
+    what text NOT NULL,
+    name text NOT NULL,
+    state text NOT NULL DEFAULT 'wanted' CHECK (state IN ('wanted', 'stored', 'refused', 'expired', 'dropped')),
+    reason text NOT NULL DEFAULT '',
+    offered_at timestamptz NOT NULL DEFAULT now(),   -- the last time
+    asked_at timestamptz,           -- when the device was asked for chunks last
+    asked_got bigint NOT NULL DEFAULT 0,             -- chunks that were there then
+    pause_s double precision NOT NULL DEFAULT 0,     -- of silence before it is asked again
+    failures bigint NOT NULL DEFAULT 0,              -- times that all chunks were there and were not what was offered
+    unfit bigint NOT NULL DEFAULT 0,                 -- chunks that did not fit into what was offered
+    stored_at timestamptz,
+    told_at timestamptz,            -- when the device was told that it need not keep it
+    PRIMARY KEY (device, sha256)
+);
+CREATE INDEX blob_wanted ON blob (offered_at) WHERE state = 'wanted';
+CREATE INDEX blob_untold ON blob (offered_at) WHERE state IN ('stored', 'refused');
+
+CREATE TABLE blob_chunk (
+    device text NOT NULL,
+    sha256 text NOT NULL,
+    index bigint NOT NULL,          -- bytes index * 65536 and on
+    data bytea NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (device, sha256, index),
+    FOREIGN KEY (device, sha256) REFERENCES blob ON DELETE CASCADE
+);
+ALTER TABLE blob_chunk ALTER COLUMN data SET STORAGE EXTERNAL;
 
 -- ---- jobs ---------------------------------------------------------------------------------------------------
 
@@ -491,6 +553,31 @@ SELECT
 FROM device_report
 WHERE what = 'model';
 
+-- What waits for the object store, a row a kind of object; nothing, while all is well.
+CREATE VIEW v_waiting_object AS
+SELECT
+    split_part(key, '/', 1) AS what,
+    count(*) AS objects,
+    sum(octet_length(data))::bigint AS bytes,
+    min(since) AS oldest,
+    max(tries) AS most_tries,
+    max(reason) AS reason
+FROM waiting_object
+GROUP BY split_part(key, '/', 1);
+
+-- One row a thing that a device offered, and how far it has come.
+CREATE VIEW v_blob AS
+SELECT
+    b.device, b.sha256, b.what, b.name, b.size, b.state, b.reason,
+    (b.size + 65535) / 65536 AS chunks,
+    CASE WHEN b.state = 'stored' THEN (b.size + 65535) / 65536 ELSE c.got END AS got,
+    b.offered_at, b.asked_at, c.last_at AS chunk_at, b.stored_at, b.failures, b.unfit
+FROM blob b
+CROSS JOIN LATERAL (
+    SELECT count(*) AS got, max(received_at) AS last_at FROM blob_chunk k
+    WHERE k.device = b.device AND k.sha256 = b.sha256
+) c;
+
 -- What could not be handled, on devices and here.
 CREATE VIEW v_dead_letter AS
 SELECT device, at, source, topic, kind, reason, payload, 1::bigint AS times, received_at FROM dead_letter
@@ -517,6 +604,7 @@ FROM (
     UNION ALL SELECT device, boot, seq FROM label_ack
     UNION ALL SELECT device, boot, seq FROM label_request
     UNION ALL SELECT device, boot, seq FROM command_report
+    UNION ALL SELECT device, boot, seq FROM blob_offer
     UNION ALL SELECT device, boot, seq FROM dead_letter
     UNION ALL SELECT device, boot, seq FROM ingest_dead_letter WHERE seq IS NOT NULL
 ) record
