@@ -49,9 +49,9 @@ def read(topic: str, payload: bytes, root: str = topics.ROOT) -> Record | Letter
         if address.topic.retained and not payload:
             return None
         header, message = decode_record(payload)
-        _check(address, header, message)
+        check(address, header, message)
     except (TopicError, DecodeError, Poison) as error:
-        return letter(device, topic, payload, str(error), header=_answerable(device, payload))
+        return letter(device, topic, payload, str(error), header=answerable(device, payload))
     return Record(topic, payload, header, message)
 
 
@@ -67,7 +67,8 @@ def gather(records: list[Record], batch: Batch) -> list[Letter]:
     return refused
 
 
-def _check(address: topics.Address, header: Header, message: Message) -> None:
+def check(address: topics.Address, header: Header, message: Message) -> None:
+    """Raises Poison, or TopicError, for a message that does not belong on its topic or cannot be a record."""
     if header.device != address.device:
         raise Poison(f"the header says device {header.device[:64]!r}, the topic {address.device!r}")
     if type(message) not in address.topic.kinds:
@@ -79,7 +80,7 @@ def _check(address: topics.Address, header: Header, message: Message) -> None:
         raise Poison(f"sequence number {header.seq} of a {type(message).__name__} is not 1 or more")
 
 
-def _answerable(device: str, payload: bytes) -> Header | None:
+def answerable(device: str, payload: bytes) -> Header | None:
     """The header of a message that cannot be taken, if it names a spooled record of this very device."""
     try:
         header = decode_header(payload)

@@ -59,6 +59,7 @@ class Batch:
     letters: list[Letter] = field(default_factory=list)
     pictures: dict[str, tuple[bytes, str]] = field(default_factory=dict)  # digest -> picture and its type
     heard: set[str] = field(default_factory=set)
+    live: bool = True  # False: carried here by a person, which says nothing about who is there now
 
     def add(self, table: Table, header: Header, at: float, values: Iterable[object]) -> None:
         """A row of `table`; `at` is the message time. Raises Poison where the wall time cannot be a time."""

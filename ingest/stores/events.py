@@ -64,9 +64,12 @@ class PostgresEvents:
         self._connection: psycopg.Connection | None = None
         self._stages: dict[Table, _Stage] = {}  # those that exist on this connection
 
-    def store(self, batch: Batch) -> None:
-        """Commits the batch; a second time changes nothing. Raises StoreAway or RecordRefused."""
-        self._attempt(lambda connection: self._write(connection, batch))
+    def store(self, batch: Batch) -> int:
+        """Commits the batch and returns how many rows are new; a second time changes nothing.
+
+        Raises StoreAway or RecordRefused.
+        """
+        return self._attempt(lambda connection: self._write(connection, batch))
 
     def level(self) -> str:
         """What the database can do: `plain`, `timescale-apache` or `timescale-community`."""
@@ -91,21 +94,21 @@ class PostgresEvents:
             self.close()
             raise explained(error) from error
 
-    def _write(self, connection: psycopg.Connection, batch: Batch) -> None:
+    def _write(self, connection: psycopg.Connection, batch: Batch) -> int:
         tables = sorted(batch.rows, key=lambda table: table.name)  # one order for all workers: no deadlocks
         for table in tables:
             if table not in self._stages:
                 self._stages[table] = _create_stage(connection, table)
         with connection.transaction(), connection.cursor() as cursor:
-            for table in tables:
-                self._stages[table].insert(cursor, batch.rows[table])
+            new = sum(self._stages[table].insert(cursor, batch.rows[table]) for table in tables)
             for letter in batch.letters:
-                cursor.execute(query("bury_letter"), asdict(letter))
+                cursor.execute(query("bury_letter"), {**asdict(letter), "live": batch.live})
             presence.settle(cursor, batch)
             if batch.heard:
-                cursor.execute(query("hear_devices"), [sorted(batch.heard)])
+                cursor.execute(query("hear_devices" if batch.live else "know_devices"), [sorted(batch.heard)])
             for answer in sorted(batch.answers, key=lambda a: (a.device, a.sample, a.revision)):
                 _answer_label(cursor, answer)
+            return new
 
 
 def connect(url: str, application: str = "tinyml") -> psycopg.Connection:
@@ -144,12 +147,13 @@ class _Stage:
     fill: sql.Composed
     empty_into_table: sql.Composed
 
-    def insert(self, cursor: psycopg.Cursor[Any], rows: Sequence[tuple[object, ...]]) -> None:
+    def insert(self, cursor: psycopg.Cursor[Any], rows: Sequence[tuple[object, ...]]) -> int:
+        """How many of them were not there before."""
         with cursor.copy(self.fill) as copy:
             copy.set_types(self.types)
             for row in rows:
                 copy.write_row(row)
-        cursor.execute(self.empty_into_table)
+        return cursor.execute(self.empty_into_table).rowcount
 
 
 def _create_stage(connection: psycopg.Connection, table: Table) -> _Stage:

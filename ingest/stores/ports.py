@@ -14,8 +14,8 @@ from .batch import Batch
 class EventStore(Protocol):
     """Where records go. One thread uses it at a time."""
 
-    def store(self, batch: Batch) -> None:
-        """Commits the whole batch; a second time changes nothing.
+    def store(self, batch: Batch) -> int:
+        """Commits the whole batch and returns how many of its rows are new; a second time changes nothing.
 
         Raises StoreAway or RecordRefused, and then nothing of it is stored.
         """

@@ -51,23 +51,23 @@ def settle(cursor: psycopg.Cursor[Any], batch: Batch) -> None:
     said: list[tuple[Header, object]] = [*batch.statuses, *batch.births]
     said += [(header, report) for _, header, report in batch.reports]
     for device in sorted({header.device for header, _ in said}):
-        state, born = _known(cursor, device)
+        state, born = _known(cursor, device, batch.live)
         for header, birth in batch.births:
             if header.device == device and overrules(of_birth(header, birth), born):
                 born = of_birth(header, birth)
-                cursor.execute(query("write_birth"), _birth_values(header, birth))
+                cursor.execute(query("write_birth"), {**_birth_values(header, birth), "live": batch.live})
         for header, status in batch.statuses:
             if header.device == device and overrules(of_status(header, status), state):
                 state = of_status(header, status)
-                cursor.execute(query("write_status"), _status_values(header, status))
+                cursor.execute(query("write_status"), {**_status_values(header, status), "live": batch.live})
         for what, header, report in batch.reports:
             if header.device == device:
                 _settle_report(cursor, what, header, report)
 
 
-def _known(cursor: psycopg.Cursor[Any], device: str) -> tuple[Standing | None, Standing | None]:
+def _known(cursor: psycopg.Cursor[Any], device: str, live: bool) -> tuple[Standing | None, Standing | None]:
     """What the device's status and birth stand for; the device's row stays locked until the transaction ends."""
-    cursor.execute(query("ensure_device"), [device])
+    cursor.execute(query("ensure_device"), {"device": device, "live": live})
     row: tuple[Any, ...] = cursor.execute(query("read_standing"), [device]).fetchone() or (None,) * 6
     boot, session, mono_us, state, birth_boot, birth_session = row
     return (

@@ -60,8 +60,16 @@ WHERE NOT EXISTS (
 ORDER BY heard
 ON CONFLICT (device) DO UPDATE SET heard_at = excluded.heard_at;
 
+-- :name know_devices
+-- Devices whose records a person brought: they get a row, which says that this server has not heard them itself.
+INSERT INTO device (device, heard_at)
+SELECT known, 'epoch' FROM unnest(%s::text[]) AS known
+ORDER BY known
+ON CONFLICT (device) DO NOTHING;
+
 -- :name ensure_device
-INSERT INTO device (device) VALUES (%s) ON CONFLICT (device) DO NOTHING;
+INSERT INTO device (device, heard_at) VALUES (%(device)s, CASE WHEN %(live)s THEN now() ELSE 'epoch' END)
+ON CONFLICT (device) DO NOTHING;
 
 -- :name read_standing
 -- What is known of a device, locked until the transaction ends.
@@ -71,7 +79,8 @@ FROM device WHERE device = %s FOR UPDATE;
 -- :name write_status
 UPDATE device SET
     state = %(state)s, reason = %(reason)s, faults = %(faults)s, state_boot = %(boot)s,
-    state_session = %(session)s, state_mono_us = %(mono_us)s, state_at = %(at)s, heard_at = now()
+    state_session = %(session)s, state_mono_us = %(mono_us)s, state_at = %(at)s,
+    heard_at = CASE WHEN %(live)s THEN now() ELSE heard_at END
 WHERE device = %(device)s;
 
 -- :name write_birth
@@ -79,7 +88,8 @@ UPDATE device SET
     birth_boot = %(boot)s, birth_session = %(session)s, birth_at = %(at)s, versions = %(versions)s,
     actors = %(actors)s, detectors = %(detectors)s, bundle = %(bundle)s, config = %(config)s, mode = %(mode)s,
     privacy = %(privacy)s, report_s = %(report_s)s, location = %(location)s,
-    location_source = %(location_source)s, heard_at = now()
+    location_source = %(location_source)s,
+    heard_at = CASE WHEN %(live)s THEN now() ELSE heard_at END
 WHERE device = %(device)s;
 
 -- :name read_report
@@ -109,7 +119,7 @@ SELECT pg_notify('tinyml_labelack', json_build_object(
 -- :name bury_letter
 INSERT INTO ingest_dead_letter (device, digest, boot, seq, topic, kind, reason, payload)
 VALUES (%(device)s, %(digest)s, %(boot)s, %(seq)s, %(topic)s, %(kind)s, %(reason)s, %(payload)s)
-ON CONFLICT (device, digest) DO UPDATE SET times = ingest_dead_letter.times + 1;
+ON CONFLICT (device, digest) DO UPDATE SET times = ingest_dead_letter.times + %(live)s::int;
 
 -- :name lock_job
 -- One process does a job at a time; the lock goes with its connection.

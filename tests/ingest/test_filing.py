@@ -25,13 +25,14 @@ class Memory:
         self.letters: list[Letter] = []
         self.transactions = 0
 
-    def store(self, batch: Batch) -> None:
+    def store(self, batch: Batch) -> int:
         self.transactions += 1
         rows = [row for rows in batch.rows.values() for row in rows]
         if any("\0" in str(value) for row in rows for value in row):
             raise RecordRefused("a NUL")
         self.seqs += [row[2] for row in rows]  # type: ignore[misc]
         self.letters += batch.letters
+        return len(rows)
 
     def level(self) -> str:
         return "plain"
@@ -41,7 +42,7 @@ class Memory:
 
 
 class Away(Memory):
-    def store(self, batch: Batch) -> None:
+    def store(self, batch: Batch) -> int:
         raise StoreAway("database", "gone")
 
 
@@ -56,7 +57,9 @@ def test_every_record_is_stored_or_buried_and_never_both(case: tuple[int, set[in
     size, poison = case
     events = Memory()
     records = [record(seq, "a\0b" if seq in poison else "fine") for seq in range(1, size + 1)]
-    letters = Filing(events, Folder(Path())).file(records)
+    filing = Filing(events, Folder(Path()))
+    letters = filing.file(records)
+    assert filing.new == size - len(poison)
     assert sorted(events.seqs) == [seq for seq in range(1, size + 1) if seq not in poison]
     assert {letter.seq for letter in letters} == {letter.seq for letter in events.letters} == poison
 

@@ -298,7 +298,7 @@ class TestLeaving:
         self, broker: BrokerProcess, fleet: Fleet, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         class Broken(PostgresEvents):
-            def store(self, batch: Batch) -> None:
+            def store(self, batch: Batch) -> int:
                 raise RuntimeError("a bug")
 
         options = Options(address=BrokerAddress.of(broker.url), client_id="broken")

@@ -71,9 +71,27 @@ class EventStoreContract:
 
     def test_stores_every_kind_once_however_often_it_is_told(self, database: Database) -> None:
         batch = batch_of(*EVERY_KIND)
-        database.store.store(batch)
-        database.store.store(batch)
+        assert database.store.store(batch) == len(EVERY_KIND)
+        assert database.store.store(batch) == 0
         assert database.count() == (len(EVERY_KIND),) * 3
+
+    def test_what_a_person_brings_makes_no_device_look_alive(self, database: Database) -> None:
+        brought = batch_of(drift())
+        brought.live = False
+        brought.statuses.append((header(0), Status(state="online", session=1)))
+        database.store.store(brought)
+        seen = "SELECT state, extract(epoch FROM heard_at) FROM device WHERE device = %s"
+        assert database.row(seen, DEVICE) == ("online", 0)
+        live = batch_of(drift(), first=2)
+        database.store.store(live)
+        ((_, heard),) = database.rows(seen, DEVICE)
+        assert heard > 0
+        database.eyes.execute("UPDATE device SET heard_at = heard_at - interval '1 day'")
+        brought.births.append((header(0), Birth(session=1)))
+        brought.statuses.append((header(0), Status(state="sleeping", session=2)))
+        database.store.store(brought)
+        state, then = database.row(seen, DEVICE)
+        assert (state, heard - then) == ("sleeping", 86400)
 
     def test_stores_a_record_once_within_one_batch(self, database: Database) -> None:
         batch = batch_of(drift())
