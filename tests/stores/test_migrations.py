@@ -68,6 +68,8 @@ def same_database(server: Postgres) -> bool:
                 catalogs.append(catalog(connection))
     first, second = catalogs
     assert first["columns"], "the catalogue was not read"
+    differ = {what: sorted(map(str, set(first[what]) ^ set(second[what]))) for what in first}
+    assert first == second, differ
     return first == second
 
 
