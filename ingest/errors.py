@@ -39,5 +39,13 @@ class ObjectError(IngestError):
     """An object cannot be kept under this key, or there is none."""
 
 
+class PackageRefused(IngestError):  # noqa: N818
+    """A package is hostile, damaged, or beyond a limit; nothing of it was taken."""
+
+
+class EntryRefused(IngestError):  # noqa: N818
+    """One entry of a package cannot be taken; the others can."""
+
+
 class RegistryError(IngestError):
     """A model cannot be registered."""
