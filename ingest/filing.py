@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .consumers.samples import picture_key
 from .errors import RecordRefused
 from .intake import Record, gather
+from .pictures import PATIENCE_S, Pictures
 from .stores.batch import Batch, Letter
 from .stores.ports import EventStore, ObjectStore
+from .stores.traffic import UNREADABLE
 
 
 class Filing:
-    """Raises StoreAway when a store does not answer; then all of it can be filed again, which changes nothing."""
+    """Raises StoreAway when the database does not answer; then all of it can be filed again, which changes nothing.
 
-    def __init__(self, events: EventStore, objects: ObjectStore, *, live: bool = True) -> None:
-        self.events, self.objects, self.live = events, objects, live
+    An object store that does not answer only delays the pictures: they wait in the database.
+    """
+
+    def __init__(
+        self, events: EventStore, objects: ObjectStore, *, live: bool = True, patience_s: float = PATIENCE_S
+    ) -> None:
+        self.events, self.pictures, self.live = events, Pictures(objects, patience_s), live
         self.new = 0  # record rows that were not there before
 
     def file(self, records: Sequence[Record], letters: Sequence[Letter] = ()) -> list[Letter]:
         """Commits everything; returns the dead letters, those given and those that records became."""
         if letters:
-            self._commit(Batch(letters=list(letters), live=self.live))
+            batch = Batch(letters=list(letters), live=self.live)
+            for letter in letters:
+                batch.count(letter.device, UNREADABLE, len(letter.payload))
+            self._commit(batch)
         return [*letters, *(self._file(list(records)) if records else ())]
 
     def _file(self, records: list[Record]) -> list[Letter]:
@@ -39,7 +48,6 @@ class Filing:
         return batch.letters
 
     def _commit(self, batch: Batch) -> None:
-        # A row never points to a picture that is not there; a picture without its row is only space.
-        for digest, (picture, kind) in batch.pictures.items():
-            self.objects.put(picture_key(digest), picture, kind)
+        # A row never points to a picture that is not there: it is in the object store, or waits beside the row.
+        batch.waiting = self.pictures.put(batch.pictures)
         self.new += self.events.store(batch)

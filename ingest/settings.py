@@ -26,6 +26,9 @@ class IngestSettings:
     root: str = setting(ROOT, "first level of all topics")
     database: str = setting("postgresql:///tinyml", "URL of the PostgreSQL database")
     objects: str = setting("data/objects", "object store: a folder, or s3://key:secret@host/bucket")
+    objects_patience_s: float = setting(
+        0.05, "how long a batch waits for its pictures to be in the object store; later ones wait in the database"
+    )
     registry: str = setting("sqlite:///data/mlflow.db", "model registry: URL of MLflow, or sqlite:///FILE")
     batch: int = setting(2000, "messages that are stored in one transaction at most")
     receive_maximum: int = setting(4000, "messages the broker may have in flight to this worker")
@@ -38,6 +41,8 @@ class IngestSettings:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it can be 1 to {most}")
         if not 0 <= self.patience_s <= 3600:
             raise SettingsError(f"patience_s is {self.patience_s}; it can be 0 to 3600")
+        if not 0 <= self.objects_patience_s <= 60:
+            raise SettingsError(f"objects_patience_s is {self.objects_patience_s}; it can be 0 to 60")
 
     def broker_address(self) -> BrokerAddress:
         """The broker and the credentials for it. Raises SettingsError."""

@@ -33,6 +33,7 @@ from broker.messages import (
 )
 
 from .consumers import adaptations, camera, dead_letters, drift, health, labels, remote, samples, status
+from .jobs import objects
 from .jobs.job import Job
 from .stores.batch import Batch
 
@@ -62,4 +63,4 @@ CONSUMERS: dict[type[Message], Consumer] = {
 }
 
 # Done by `tinyml ingest maintain` in this order, each when it is due.
-JOBS: tuple[Job, ...] = ()
+JOBS: tuple[Job, ...] = (objects.JOB,)

@@ -10,7 +10,7 @@ from broker.connection import Options
 from ..filing import Filing
 from ..settings import IngestSettings
 from ..stores.events import PostgresEvents
-from ..stores.objects import S3, open_objects
+from ..stores.objects import open_objects
 from ..worker import Limits, Worker, client_id
 from .migrate import bring_up_to_date
 
@@ -26,8 +26,6 @@ def run(chosen: IngestSettings, _arguments: argparse.Namespace) -> int:
     address = chosen.broker_address()
     objects = open_objects(chosen.objects)
     bring_up_to_date(chosen)
-    if isinstance(objects, S3):
-        objects.ensure_bucket()
     events = PostgresEvents(chosen.database)
     options = Options(
         address=address,
@@ -38,7 +36,9 @@ def run(chosen: IngestSettings, _arguments: argparse.Namespace) -> int:
     )
     # Whatever the broker may have in flight to us has room.
     limits = Limits(batch=chosen.batch, room=2 * chosen.receive_maximum)
-    worker = Worker(Filing(events, objects), options, root=chosen.root, limits=limits)
+    worker = Worker(
+        Filing(events, objects, patience_s=chosen.objects_patience_s), options, root=chosen.root, limits=limits
+    )
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: worker.stop())
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from broker.messages import Birth, ConfigReported, Header, ModelReported, Status
@@ -47,6 +47,20 @@ class Answer:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An object that could not be put into the object store yet."""
+
+    key: str
+    type: str  # content type
+    data: bytes
+    reason: str = ""
+
+    def because(self, reason: str) -> Waiting:
+        """The same with the reason why it waits."""
+        return replace(self, reason=reason)
+
+
 @dataclass(slots=True)
 class Batch:
     """Rows and other changes that are committed together or not at all."""
@@ -58,6 +72,7 @@ class Batch:
     reports: list[tuple[str, Header, ConfigReported | ModelReported]] = field(default_factory=list)  # of what, and it
     letters: list[Letter] = field(default_factory=list)
     pictures: dict[str, tuple[bytes, str]] = field(default_factory=dict)  # digest -> picture and its type
+    waiting: list[Waiting] = field(default_factory=list)  # those of them that the object store has not got
     heard: set[str] = field(default_factory=set)
     live: bool = True  # False: carried here by a person, which says nothing about who is there now
 

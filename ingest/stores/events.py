@@ -103,6 +103,8 @@ class PostgresEvents:
             new = sum(self._stages[table].insert(cursor, batch.rows[table]) for table in tables)
             for letter in batch.letters:
                 cursor.execute(query("bury_letter"), {**asdict(letter), "live": batch.live})
+            for waiting in batch.waiting:  # sorted by key
+                cursor.execute(query("keep_waiting"), asdict(waiting))
             presence.settle(cursor, batch)
             if batch.heard:
                 cursor.execute(query("hear_devices" if batch.live else "know_devices"), [sorted(batch.heard)])

@@ -133,10 +133,14 @@ class S3:
         )
 
     def ensure_bucket(self) -> None:
-        """Makes the bucket where it is missing."""
+        """Makes the bucket where it is missing; several may do so at once."""
         with _trouble(self.bucket):
             if not self.client.bucket_exists(self.bucket):
-                self.client.make_bucket(self.bucket)
+                try:
+                    self.client.make_bucket(self.bucket)
+                except MinioException:
+                    if not self.client.bucket_exists(self.bucket):  # nobody else has made it meanwhile
+                        raise
 
     def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
         """Keeps the bytes under the key, whole or not at all; makes the bucket where it is missing."""

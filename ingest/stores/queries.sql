@@ -121,6 +121,21 @@ INSERT INTO ingest_dead_letter (device, digest, boot, seq, topic, kind, reason, 
 VALUES (%(device)s, %(digest)s, %(boot)s, %(seq)s, %(topic)s, %(kind)s, %(reason)s, %(payload)s)
 ON CONFLICT (device, digest) DO UPDATE SET times = ingest_dead_letter.times + %(live)s::int;
 
+-- :name keep_waiting
+-- An object for the object store, until the job `objects` brings it there.
+INSERT INTO waiting_object (key, type, data, reason) VALUES (%(key)s, %(type)s, %(data)s, %(reason)s)
+ON CONFLICT (key) DO NOTHING;
+
+-- :name next_waiting
+-- Those tried least often, the oldest first; locked, so that nobody erases them while they are on their way.
+SELECT key, type, data, reason FROM waiting_object ORDER BY tries, since LIMIT %s FOR UPDATE SKIP LOCKED;
+
+-- :name arrived_waiting
+DELETE FROM waiting_object WHERE key = ANY(%s);
+
+-- :name failed_waiting
+UPDATE waiting_object SET tries = tries + 1, reason = %(reason)s WHERE key = %(key)s;
+
 -- :name lock_job
 -- One process does a job at a time; the lock goes with its connection.
 SELECT pg_try_advisory_lock(hashtextextended('tinyml job ' || %s, 0));

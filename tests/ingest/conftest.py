@@ -18,6 +18,7 @@ from ingest.embedded import Postgres
 from ingest.filing import Filing
 from ingest.stores.events import PostgresEvents
 from ingest.stores.objects import Folder
+from ingest.stores.ports import ObjectStore
 from ingest.worker import Limits, Worker
 from tests.ingest.harness import Fleet, Running
 from tests.postgres import embedded_server, fresh_database, timescale_server
@@ -63,7 +64,14 @@ def start_worker(broker: BrokerProcess, fleet: Fleet, database_url: str, tmp_pat
     """Starts workers, each with a database connection of its own, and waits until the fleet knows of them."""
     with ExitStack() as stack:
 
-        def start(*, database: str = database_url, receive_maximum: int = 500, **limits: Any) -> Running:
+        def start(
+            *,
+            database: str = database_url,
+            receive_maximum: int = 500,
+            objects: ObjectStore | None = None,
+            patience_s: float = 10.0,  # with the object store
+            **limits: Any,
+        ) -> Running:
             events = PostgresEvents(database)
             stack.callback(events.close)
             options = Options(
@@ -73,7 +81,7 @@ def start_worker(broker: BrokerProcess, fleet: Fleet, database_url: str, tmp_pat
                 backoff_cap_s=0.5,
             )
             made = Worker(
-                Filing(events, Folder(tmp_path / "objects")),
+                Filing(events, objects or Folder(tmp_path / "objects"), patience_s=patience_s),
                 options,
                 limits=Limits(**{"pause_cap_s": 0.3, **limits}),
             )

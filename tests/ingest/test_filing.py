@@ -12,7 +12,7 @@ from broker.messages import Float32Array, LogRecord, Telemetry
 from ingest.errors import RecordRefused, StoreAway
 from ingest.filing import Filing
 from ingest.intake import Record, read
-from ingest.stores.batch import Batch, Letter
+from ingest.stores.batch import Batch, Letter, Waiting
 from ingest.stores.objects import Folder
 from tests.records import EVERY_KIND, sent
 
@@ -23,6 +23,7 @@ class Memory:
     def __init__(self) -> None:
         self.seqs: list[int] = []
         self.letters: list[Letter] = []
+        self.waiting: list[Waiting] = []
         self.transactions = 0
 
     def store(self, batch: Batch) -> int:
@@ -32,6 +33,7 @@ class Memory:
             raise RecordRefused("a NUL")
         self.seqs += [row[2] for row in rows]  # type: ignore[misc]
         self.letters += batch.letters
+        self.waiting += batch.waiting
         return len(rows)
 
     def level(self) -> str:
@@ -81,14 +83,16 @@ def test_what_a_consumer_refuses_is_buried_in_the_same_transaction() -> None:
     assert "1 readings are not 0 rows of 1 names" in letters[0].reason
 
 
-def test_a_row_never_points_to_a_picture_that_is_not_there(tmp_path: Path) -> None:
+def test_a_picture_waits_beside_its_row_where_the_object_store_does_not_take_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     events = Memory()
     sample = read(*sent(EVERY_KIND[5], 1))
     assert isinstance(sample, Record)
-    with pytest.raises(StoreAway, match="object store"):
-        Filing(events, Folder(tmp_path / "file")).file([sample])
-    assert events.seqs == []
+    Filing(events, Folder(tmp_path / "file"), patience_s=10).file([sample, record(2)])
+    assert (sorted(events.seqs), events.transactions) == ([1, 2], 1)
+    (waiting,) = events.waiting
+    assert (waiting.data, waiting.type) == (b"\xff\xd8picture", "image/jpeg")
+    assert waiting.reason.startswith("the object store is away: ")
 
 
 def test_a_database_that_is_away_is_not_a_reason_to_bury(tmp_path: Path) -> None:
