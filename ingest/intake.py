@@ -59,6 +59,7 @@ def gather(records: list[Record], batch: Batch) -> list[Letter]:
     """Lets the consumers add the records to the batch; returns what they would not take."""
     refused = []
     for record in records:
+        batch.count(record.header.device, type(record.message).__name__, len(record.payload))
         try:
             CONSUMERS[type(record.message)](record.header, record.message, batch)
         except Poison as error:

@@ -74,12 +74,21 @@ class Batch:
     pictures: dict[str, tuple[bytes, str]] = field(default_factory=dict)  # digest -> picture and its type
     waiting: list[Waiting] = field(default_factory=list)  # those of them that the object store has not got
     heard: set[str] = field(default_factory=set)
+    traffic: dict[tuple[str, str], list[int]] = field(default_factory=dict)  # (device, kind) -> messages, bytes
     live: bool = True  # False: carried here by a person, which says nothing about who is there now
 
     def add(self, table: Table, header: Header, at: float, values: Iterable[object]) -> None:
         """A row of `table`; `at` is the message time. Raises Poison where the wall time cannot be a time."""
         key = (header.device, header.boot, header.seq, wall_time(header), header.clock, at)
         self.rows.setdefault(table, []).append((*key, *values))
+
+    def count(self, device: str, kind: str, size: int) -> None:
+        """Notes a message that came over the link, and the bytes of its payload."""
+        known = self.traffic.get((device, kind))
+        if known is None:
+            known = self.traffic[device, kind] = [0, 0]
+        known[0] += 1
+        known[1] += size
 
 
 def wall_time(header: Header) -> datetime:

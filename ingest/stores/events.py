@@ -6,6 +6,7 @@ batch whose commit was not heard of can be stored again.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from ..errors import IngestError, RecordRefused, StoreAway
 from . import presence
 from .batch import KEY, Answer, Batch, Table
 from .queries import query
+from .traffic import Traffic
 
 T = TypeVar("T")
 # libpq gives no codes for what happens before a connection stands.
@@ -63,6 +65,7 @@ class PostgresEvents:
         self.url, self.application = url, application
         self._connection: psycopg.Connection | None = None
         self._stages: dict[Table, _Stage] = {}  # those that exist on this connection
+        self.traffic = Traffic()
 
     def store(self, batch: Batch) -> int:
         """Commits the batch and returns how many rows are new; a second time changes nothing.
@@ -80,7 +83,13 @@ class PostgresEvents:
         self._attempt(lambda connection: connection.execute("SELECT 1"))
 
     def close(self) -> None:
-        """Gives the connection back."""
+        """Writes what of the traffic was only counted, and gives the connection back."""
+        if self._connection is not None and self.traffic:
+            with contextlib.suppress(IngestError):  # it is a figure; the reason why it is lost was told before
+                self._attempt(self._write_traffic)
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         connection, self._connection, self._stages = self._connection, None, {}
         if connection is not None:
             connection.close()
@@ -91,7 +100,7 @@ class PostgresEvents:
                 self._connection = connect(self.url, self.application)
             return work(self._connection)
         except psycopg.Error as error:
-            self.close()
+            self._disconnect()
             raise explained(error) from error
 
     def _write(self, connection: psycopg.Connection, batch: Batch) -> int:
@@ -110,7 +119,18 @@ class PostgresEvents:
                 cursor.execute(query("hear_devices" if batch.live else "know_devices"), [sorted(batch.heard)])
             for answer in sorted(batch.answers, key=lambda a: (a.device, a.sample, a.revision)):
                 _answer_label(cursor, answer)
-            return new
+            if due := self.traffic.due:
+                self.traffic.write(cursor)
+        if due:
+            self.traffic.written()
+        if batch.live:
+            self.traffic.count(batch)
+        return new
+
+    def _write_traffic(self, connection: psycopg.Connection) -> None:
+        with connection.transaction(), connection.cursor() as cursor:
+            self.traffic.write(cursor)
+        self.traffic.written()
 
 
 def connect(url: str, application: str = "tinyml") -> psycopg.Connection:

@@ -155,3 +155,10 @@ UPDATE job SET
     ended_at = now(), done = %(done)s, said = %(said)s, seconds = %(seconds)s,
     done_at = CASE WHEN %(done)s THEN now() ELSE done_at END
 WHERE name = %(name)s;
+
+-- :name count_traffic
+-- Adds what devices sent; the arrays are sorted by the key, so that workers queue up instead of waiting in a circle.
+INSERT INTO traffic (device, hour, kind, messages, bytes)
+SELECT * FROM unnest(%s::text[], %s::timestamptz[], %s::text[], %s::bigint[], %s::bigint[])
+ON CONFLICT (device, hour, kind) DO UPDATE SET
+    messages = traffic.messages + excluded.messages, bytes = traffic.bytes + excluded.bytes;

@@ -218,6 +218,32 @@ class EventStoreContract:
         database.store.store(batch_of(drift(2), first=2))
         assert database.count() == (2, 2, 2)
 
+    def test_counts_messages_and_bytes_of_devices_by_kind(self, database: Database) -> None:
+        for size in (300, 200):
+            batch = batch_of(drift())
+            batch.count(DEVICE, "DriftDetected", size)
+            database.store.store(batch)
+        database.store.close()
+        assert database.rows("SELECT device, kind, messages, bytes FROM v_traffic") == [
+            (DEVICE, "DriftDetected", 2, 500)
+        ]
+        assert database.row("SELECT messages, bytes FROM v_traffic_day") == (2, 500)
+
+    def test_writes_traffic_with_a_batch_when_it_is_time_and_adds_it_up(self, database: Database) -> None:
+        database.store.traffic.every_s = 0.0
+        for seq in (1, 2, 3):
+            batch = batch_of(drift(), first=seq)
+            batch.count(DEVICE, "DriftDetected", 100)
+            database.store.store(batch)
+        assert database.row("SELECT messages, bytes FROM v_traffic") == (2, 200)  # the last one comes with the next
+
+    def test_counts_no_traffic_of_a_batch_that_failed(self, database: Database) -> None:
+        batch = batch_of(drift(), LogRecord(text="\0"))
+        batch.count(DEVICE, "LogRecord", 100)
+        with pytest.raises(RecordRefused):
+            database.store.store(batch)
+        assert not database.store.traffic
+
     def test_two_workers_with_the_same_records_store_them_once(self, database: Database) -> None:
         other = PostgresEvents(database.url)
         with psycopg.connect(database.url) as slow:  # holds a lock that makes the first store wait
