@@ -3,7 +3,7 @@
 --
 -- A record of a device is a row keyed (device, boot, seq, at), so that storing it twice changes nothing:
 --   at           wall time of the device, header.wall_us to the microsecond
---   clock        whether that wall time could be trusted: synced | unsynced
+--   clock        whether that wall time could be trusted: synced | unsynced; retimed: it follows from boot_clock
 --   op_s         message time: seconds of operation of the device, which never jump
 --   received_at  when the record was stored here
 -- `real[]` and `bytea` columns named features hold float32; features are little-endian bytes as they travel.
@@ -54,6 +54,7 @@ CREATE TABLE camera_event (
 );
 CREATE INDEX camera_event_at ON camera_event (at DESC);
 
+-- The ledger of messages with readings. Those of a boot without a clock wait here with their readings.
 CREATE TABLE telemetry (
     device text NOT NULL,
     boot text NOT NULL,
@@ -61,12 +62,15 @@ CREATE TABLE telemetry (
     at timestamptz NOT NULL,
     clock text NOT NULL,
     op_s double precision NOT NULL,
-    names text[] NOT NULL,
-    ages real[] NOT NULL,           -- row i was read ages[i] seconds before `at`
-    readings real[] NOT NULL,       -- cardinality(ages) x cardinality(names), row by row; NaN where one is missing
+    names text[],                   -- names, ages, readings: NULL once the readings are rows of `reading`
+    ages real[],                    -- row i was read ages[i] seconds before `at`
+    readings real[],                -- cardinality(ages) x cardinality(names), row by row; NaN where one is missing
     faults text[] NOT NULL,
     received_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (device, boot, seq, at)
+    size bigint NOT NULL,           -- readings, without those that are missing
+    seconds real NOT NULL,          -- age of the oldest reading
+    PRIMARY KEY (device, boot, seq, at),
+    CONSTRAINT telemetry_waits CHECK ((clock = 'unsynced') = (ages IS NOT NULL))
 );
 CREATE INDEX telemetry_at ON telemetry (at DESC);
 CREATE INDEX telemetry_device_at ON telemetry (device, at DESC);
@@ -261,6 +265,61 @@ CREATE TABLE dead_letter (
     PRIMARY KEY (device, boot, seq, at)
 );
 CREATE INDEX dead_letter_at ON dead_letter (at DESC);
+
+-- ---- readings and clocks -----------------------------------------------------------------------------------------
+
+-- One row a name that a device ever reported a reading under.
+CREATE TABLE series (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    device text NOT NULL,
+    name text NOT NULL,
+    UNIQUE (device, name)
+);
+
+-- One row a reading. That none is there twice follows from `telemetry`: only who claims a message there copies it.
+CREATE TABLE reading (
+    series bigint NOT NULL,
+    at timestamptz NOT NULL,
+    value real NOT NULL
+);
+CREATE INDEX reading_series_at ON reading (series, at DESC);
+
+-- Workers remember the ids of series. Whoever deletes one waits for those who are just writing, and makes all others
+-- look again; readings are deleted after their series, in the same transaction.
+CREATE SEQUENCE series_generation;
+
+CREATE FUNCTION series_are_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(7467368266);
+    PERFORM nextval('series_generation');
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER series_are_deleted BEFORE DELETE OR TRUNCATE ON series
+    FOR EACH STATEMENT EXECUTE FUNCTION series_are_deleted();
+
+-- What message time means in a boot: wall time = offset + message time. Set once and never changed.
+CREATE TABLE boot_clock (
+    device text NOT NULL,
+    boot text NOT NULL,
+    offset_us bigint NOT NULL,      -- microseconds since 1970
+    set_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (device, boot)
+);
+
+-- The records that came with a clock which could not be trusted, and that are moved once their boot has one.
+CREATE INDEX drift_event_unsynced ON drift_event (device, boot) WHERE clock = 'unsynced';
+CREATE INDEX camera_event_unsynced ON camera_event (device, boot) WHERE clock = 'unsynced';
+CREATE INDEX telemetry_unsynced ON telemetry (device, boot) WHERE clock = 'unsynced';
+CREATE INDEX prediction_unsynced ON prediction (device, boot) WHERE clock = 'unsynced';
+CREATE INDEX snapshot_unsynced ON snapshot (device, boot) WHERE clock = 'unsynced';
+CREATE INDEX log_unsynced ON log (device, boot) WHERE clock = 'unsynced';
+CREATE INDEX sample_unsynced ON sample (device, boot) WHERE clock = 'unsynced';
+CREATE INDEX adaptation_unsynced ON adaptation (device, boot) WHERE clock = 'unsynced';
+CREATE INDEX label_request_unsynced ON label_request (device, boot) WHERE clock = 'unsynced';
+CREATE INDEX label_ack_unsynced ON label_ack (device, boot) WHERE clock = 'unsynced';
+CREATE INDEX command_report_unsynced ON command_report (device, boot) WHERE clock = 'unsynced';
+CREATE INDEX dead_letter_unsynced ON dead_letter (device, boot) WHERE clock = 'unsynced';
 
 -- ---- what ingest itself could not handle ------------------------------------------------------------------------
 
@@ -494,7 +553,8 @@ CREATE TABLE presence_event (
     presence text NOT NULL CHECK (presence IN ('online', 'idle', 'offline', 'unknown')),
     reason text NOT NULL,
     source text NOT NULL CHECK (source IN ('status', 'will', 'silence', 'records')),
-    heard_at timestamptz NOT NULL,  -- when the device was last heard before
+    boot text NOT NULL DEFAULT '',  -- of its last status
+    heard_at timestamptz NOT NULL,  -- when the device was last heard
     noted_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX presence_event_device ON presence_event (device, at, id);
@@ -528,10 +588,10 @@ CREATE INDEX label_ack_received_at ON label_ack USING brin (received_at) WITH (a
 CREATE TABLE episode_state (
     device text NOT NULL,
     kind text NOT NULL CHECK (kind IN ('drift', 'camera', 'away')),
-    episode text NOT NULL,          -- the device's id of it; of an absence the id of its presence_event
-    type text NOT NULL,             -- drift: what the detector watches; camera: the fault; away: will | silence
-    detector text NOT NULL DEFAULT '',
-    bundle text NOT NULL DEFAULT '',
+    episode text NOT NULL,          -- the device's id of it; of an absence p and the id of the presence_event before
+    type text NOT NULL,             -- drift: what the detector watches; camera: the fault; away: away
+    detector text NOT NULL DEFAULT '', -- away: will | silence
+    bundle text NOT NULL DEFAULT '', -- '*' where it does not matter
     clock text NOT NULL DEFAULT 'synced',  -- unsynced: begin_at cannot be trusted yet
     begin_at timestamptz,           -- NULL while only later events have arrived
     end_at timestamptz,
@@ -565,8 +625,8 @@ CREATE INDEX episode_state_changed_at ON episode_state (changed_at);
 CREATE TABLE incident (
     incident text PRIMARY KEY,
     kind text NOT NULL CHECK (kind IN ('drift', 'camera', 'away')),
-    type text NOT NULL,             -- as in episode_state; of absences ''
-    bundle text NOT NULL,           -- of drift; else '*'
+    type text NOT NULL,             -- as in episode_state
+    bundle text NOT NULL,           -- as in episode_state
     severity text NOT NULL CHECK (severity IN ('info', 'warning', 'critical')),
     status text NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'closed', 'merged', 'dissolved')),
     begin_at timestamptz NOT NULL,  -- of the first and
@@ -725,19 +785,18 @@ SELECT
     statistic, threshold, accuracy_before, accuracy_after, memory, received_at
 FROM adaptation;
 
--- One row a reading.
+-- One row a reading; of a boot without a clock at the times that its device believed.
 CREATE VIEW v_telemetry AS
-SELECT
-    t.device,
-    t.at - age.seconds * interval '1 second' AS at,
-    name.name,
-    t.readings[(age.i - 1) * cardinality(t.names) + name.i] AS value,
-    t.boot,
-    t.seq
+SELECT s.device, r.at, s.name, r.value
+FROM series s
+JOIN reading r ON r.series = s.id
+UNION ALL
+SELECT t.device, t.at - age.seconds * interval '1 second', name.name, value.value
 FROM telemetry t
 CROSS JOIN LATERAL unnest(t.ages) WITH ORDINALITY AS age (seconds, i)
 CROSS JOIN LATERAL unnest(t.names) WITH ORDINALITY AS name (name, i)
-WHERE t.readings[(age.i - 1) * cardinality(t.names) + name.i] <> 'NaN';
+CROSS JOIN LATERAL (SELECT t.readings[(age.i - 1) * cardinality(t.names) + name.i]) AS value (value)
+WHERE t.clock = 'unsynced' AND value.value <> 'NaN';
 
 -- One row a device: presence, birth, and what is going on.
 CREATE VIEW v_device AS
@@ -1032,5 +1091,7 @@ BEGIN
     FOREACH steady IN ARRAY ARRAY['drift_event', 'telemetry', 'prediction', 'snapshot', 'log'] LOOP
         EXECUTE format('SELECT create_hypertable(%L, %L, create_default_indexes => false)', steady, 'at');
     END LOOP;
+    PERFORM create_hypertable(
+        'reading', 'at', create_default_indexes => false, chunk_time_interval => interval '1 day');
 END
 $$;

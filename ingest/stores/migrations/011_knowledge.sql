@@ -30,7 +30,8 @@ CREATE TABLE presence_event (
     presence text NOT NULL CHECK (presence IN ('online', 'idle', 'offline', 'unknown')),
     reason text NOT NULL,
     source text NOT NULL CHECK (source IN ('status', 'will', 'silence', 'records')),
-    heard_at timestamptz NOT NULL,  -- when the device was last heard before
+    boot text NOT NULL DEFAULT '',  -- of its last status
+    heard_at timestamptz NOT NULL,  -- when the device was last heard
     noted_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX presence_event_device ON presence_event (device, at, id);
@@ -64,10 +65,10 @@ CREATE INDEX label_ack_received_at ON label_ack USING brin (received_at) WITH (a
 CREATE TABLE episode_state (
     device text NOT NULL,
     kind text NOT NULL CHECK (kind IN ('drift', 'camera', 'away')),
-    episode text NOT NULL,          -- the device's id of it; of an absence the id of its presence_event
-    type text NOT NULL,             -- drift: what the detector watches; camera: the fault; away: will | silence
-    detector text NOT NULL DEFAULT '',
-    bundle text NOT NULL DEFAULT '',
+    episode text NOT NULL,          -- the device's id of it; of an absence p and the id of the presence_event before
+    type text NOT NULL,             -- drift: what the detector watches; camera: the fault; away: away
+    detector text NOT NULL DEFAULT '', -- away: will | silence
+    bundle text NOT NULL DEFAULT '', -- '*' where it does not matter
     clock text NOT NULL DEFAULT 'synced',  -- unsynced: begin_at cannot be trusted yet
     begin_at timestamptz,           -- NULL while only later events have arrived
     end_at timestamptz,
@@ -101,8 +102,8 @@ CREATE INDEX episode_state_changed_at ON episode_state (changed_at);
 CREATE TABLE incident (
     incident text PRIMARY KEY,
     kind text NOT NULL CHECK (kind IN ('drift', 'camera', 'away')),
-    type text NOT NULL,             -- as in episode_state; of absences ''
-    bundle text NOT NULL,           -- of drift; else '*'
+    type text NOT NULL,             -- as in episode_state
+    bundle text NOT NULL,           -- as in episode_state
     severity text NOT NULL CHECK (severity IN ('info', 'warning', 'critical')),
     status text NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'closed', 'merged', 'dissolved')),
     begin_at timestamptz NOT NULL,  -- of the first and
