@@ -63,7 +63,7 @@ def read(path: Path) -> Iterator[Export | bytes]:
     unreadable: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, *_zstd_errors())
     try:
         with unpacked(path) as stream:
-            yield from _read(path, stream)
+            yield from items(path, stream)
     except unreadable as error:
         raise ExportFileError(path, str(getattr(error, "strerror", None) or error).lower()) from None
     except TruncatedError:
@@ -72,7 +72,11 @@ def read(path: Path) -> Iterator[Export | bytes]:
         raise ExportFileError(path, str(error)) from None
 
 
-def _read(path: Path, stream: BinaryIO) -> Iterator[Export | bytes]:
+def items(path: Path, stream: BinaryIO) -> Iterator[Export | bytes]:
+    """The same of a sequence that is unpacked already; `path` is how it is called where something is wrong.
+
+    Raises ExportFileError, DecodeError, and what reading raises.
+    """
     opened = False
     end: Checkpoint | None = None
     count, digest = 0, hashlib.sha256()
