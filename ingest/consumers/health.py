@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from broker.messages import Header, LogRecord, Predictions, Telemetry
 
 from ..errors import Poison
 from ..stores.batch import Batch, Table
+from ..stores.readings import TELEMETRY
 
-TELEMETRY = Table("telemetry", ("names", "ages", "readings", "faults"))
+MAX_AGE_S = 366 * 86_400.0  # of a reading in a message
+MAX_NAME = 128  # characters of a reading's name
 PREDICTION = Table(
     "prediction",
     ("seconds", "frames", "labels", "counts", "confidence", "distance", "score", "each_frame", "each_label"),
@@ -19,7 +23,13 @@ def telemetry(header: Header, m: Telemetry, batch: Batch) -> None:
     rows, names, readings = len(m.ages) // 4, len(m.names), len(m.values) // 4
     if readings != rows * names:
         raise Poison(f"{readings} readings are not {rows} rows of {names} names")
-    batch.add(TELEMETRY, header, m.at, (list(m.names), m.ages, m.values, list(m.faults)))
+    if too_long := [name for name in m.names if len(name) > MAX_NAME]:
+        raise Poison(f"a reading's name has {len(too_long[0])} characters; it can have {MAX_NAME}")
+    ages, values = np.frombuffer(m.ages, "<f4"), np.frombuffer(m.values, "<f4")
+    if not (np.abs(ages) <= MAX_AGE_S).all():
+        raise Poison("a reading is not within a year of its message")
+    measured = (int(np.count_nonzero(~np.isnan(values))), float(ages.max(initial=0.0)))
+    batch.add(TELEMETRY, header, m.at, (m.names, m.ages, m.values, list(m.faults), *measured))
 
 
 def predictions(header: Header, m: Predictions, batch: Batch) -> None:

@@ -79,7 +79,8 @@ class Batch:
 
     def add(self, table: Table, header: Header, at: float, values: Iterable[object]) -> None:
         """A row of `table`; `at` is the message time. Raises Poison where the wall time cannot be a time."""
-        key = (header.device, header.boot, header.seq, wall_time(header), header.clock, at)
+        clock = "synced" if header.clock == "synced" else "unsynced"  # what says neither is not to be trusted
+        key = (header.device, header.boot, header.seq, wall_time(header), clock, at)
         self.rows.setdefault(table, []).append((*key, *values))
 
     def count(self, device: str, kind: str, size: int) -> None:

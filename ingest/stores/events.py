@@ -24,7 +24,9 @@ from broker.messages import Float32Array
 from ..errors import IngestError, RecordRefused, StoreAway
 from . import presence
 from .batch import KEY, Answer, Batch, Table
+from .clocks import Clocks
 from .queries import query
+from .readings import TELEMETRY, Readings
 from .traffic import Traffic
 
 T = TypeVar("T")
@@ -65,6 +67,7 @@ class PostgresEvents:
         self.url, self.application = url, application
         self._connection: psycopg.Connection | None = None
         self._stages: dict[Table, _Stage] = {}  # those that exist on this connection
+        self._readings, self._clocks = Readings(), Clocks()
         self.traffic = Traffic()
 
     def store(self, batch: Batch) -> int:
@@ -91,6 +94,7 @@ class PostgresEvents:
 
     def _disconnect(self) -> None:
         connection, self._connection, self._stages = self._connection, None, {}
+        self._readings.forget()
         if connection is not None:
             connection.close()
 
@@ -104,12 +108,16 @@ class PostgresEvents:
             raise explained(error) from error
 
     def _write(self, connection: psycopg.Connection, batch: Batch) -> int:
-        tables = sorted(batch.rows, key=lambda table: table.name)  # one order for all workers: no deadlocks
+        rows = dict(self._clocks.timed(connection, batch))
+        telemetry = rows.pop(TELEMETRY, [])
+        self._readings.prepare(connection, telemetry)
+        tables = sorted(rows, key=lambda table: table.name)  # one order for all workers: no deadlocks
         for table in tables:
             if table not in self._stages:
                 self._stages[table] = _create_stage(connection, table)
         with connection.transaction(), connection.cursor() as cursor:
-            new = sum(self._stages[table].insert(cursor, batch.rows[table]) for table in tables)
+            new = sum(self._stages[table].insert(cursor, rows[table]) for table in tables)
+            new += self._readings.insert(cursor, telemetry)
             for letter in batch.letters:
                 cursor.execute(query("bury_letter"), {**asdict(letter), "live": batch.live})
             for waiting in batch.waiting:  # sorted by key

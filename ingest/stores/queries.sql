@@ -156,9 +156,53 @@ UPDATE job SET
     done_at = CASE WHEN %(done)s THEN now() ELSE done_at END
 WHERE name = %(name)s;
 
+-- :name claim_messages
+-- The messages of the stage that nobody has stored before; whoever claims one copies its readings.
+INSERT INTO {table} ({columns})
+SELECT {columns} FROM {stage} ORDER BY device, boot, seq, at
+ON CONFLICT DO NOTHING
+RETURNING device, boot, seq, at;
+
+-- :name add_series
+-- In the order of the key, so that workers with the same names do not wait for each other in a circle.
+INSERT INTO series (device, name)
+SELECT wanted.device, wanted.name
+FROM unnest(%(devices)s::text[], %(names)s::text[]) AS wanted (device, name)
+WHERE NOT EXISTS (SELECT FROM series known WHERE known.device = wanted.device AND known.name = wanted.name)
+ORDER BY wanted.device, wanted.name
+ON CONFLICT DO NOTHING;
+
+-- :name read_series
+SELECT series.device, series.name, series.id
+FROM unnest(%(devices)s::text[], %(names)s::text[]) AS wanted (device, name)
+JOIN series ON series.device = wanted.device AND series.name = wanted.name;
+
+-- :name hold_series
+-- Until the transaction ends no series is deleted (the trigger series_are_deleted takes the same number).
+SELECT pg_advisory_xact_lock_shared(7467368266);
+
+-- :name series_generation
+SELECT last_value FROM series_generation;
+
+-- :name copy_readings
+COPY reading (series, at, value) FROM STDIN (FORMAT BINARY);
+
 -- :name count_traffic
 -- Adds what devices sent; the arrays are sorted by the key, so that workers queue up instead of waiting in a circle.
 INSERT INTO traffic (device, hour, kind, messages, bytes)
 SELECT * FROM unnest(%s::text[], %s::timestamptz[], %s::text[], %s::bigint[], %s::bigint[])
 ON CONFLICT (device, hour, kind) DO UPDATE SET
     messages = traffic.messages + excluded.messages, bytes = traffic.bytes + excluded.bytes;
+
+-- :name set_clocks
+-- The first one to tell the clock of a boot sets it; what it is then says read_clocks.
+INSERT INTO boot_clock (device, boot, offset_us)
+SELECT told.device, told.boot, told.offset_us
+FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS told (device, boot, offset_us)
+ORDER BY told.device, told.boot
+ON CONFLICT DO NOTHING;
+
+-- :name read_clocks
+SELECT boot_clock.device, boot_clock.boot, boot_clock.offset_us
+FROM unnest(%s::text[], %s::text[]) AS asked (device, boot)
+JOIN boot_clock ON boot_clock.device = asked.device AND boot_clock.boot = asked.boot;

@@ -282,7 +282,7 @@ class TestTimescale(EventStoreContract):
 
     def test_keeps_what_flows_steadily_in_hypertables(self, database: Database) -> None:
         names = database.rows("SELECT hypertable_name FROM timescaledb_information.hypertables ORDER BY 1")
-        assert [name for (name,) in names] == ["drift_event", "log", "prediction", "snapshot", "telemetry"]
+        assert [name for (name,) in names] == ["drift_event", "log", "prediction", "reading", "snapshot", "telemetry"]
 
 
 def test_says_in_a_sentence_that_the_database_is_away() -> None:
