@@ -94,7 +94,9 @@ class Connection:
         on_published: OnPublished = _ignore,
         on_subscribed: OnSubscribed = _ignore,
         rng: random.Random | None = None,
+        sessions: int = 0,
     ) -> None:
+        """`sessions` is how many there were before the first one of this connection."""
         self.options = options
         self._on_message, self._on_up, self._on_down = on_message, on_up, on_down
         self._on_published, self._on_subscribed = on_published, on_subscribed
@@ -102,7 +104,7 @@ class Connection:
         self._backoff = Backoff(rng, options.backoff_base_s, options.backoff_cap_s, options.stable_s)
         self._tls = options.address.tls_context() if options.address.tls else None
         self._lock = threading.Condition()  # guards what follows; notified when the state or the count changes
-        self._state = State()
+        self._state = State(session=sessions)
         self._filters: dict[str, int] = {}
         self._asked: dict[int, list[str]] = {}  # mid of a SUBSCRIBE -> its filters
         self._unconfirmed = 0
@@ -127,8 +129,7 @@ class Connection:
     def stop(self, timeout_s: float = 5.0) -> None:
         """Waits a while for confirmations, then says goodbye, so that the broker sends no will."""
         deadline = time.monotonic() + timeout_s
-        with self._lock:
-            self._lock.wait_for(lambda: self._unconfirmed <= 0 or not self._state.connected, timeout_s / 2)
+        self.wait_confirmed(0, timeout_s / 2)
         self._stopping.set()
         self._client.disconnect()
         if self._thread.ident is not None:
@@ -138,6 +139,11 @@ class Connection:
         """Whether the link is up, now or within the time."""
         with self._lock:
             return self._lock.wait_for(lambda: self._state.connected, timeout_s)
+
+    def wait_confirmed(self, at_most: int, timeout_s: float) -> bool:
+        """Whether no more than so many publishes are unconfirmed (or the link is gone), now or within the time."""
+        with self._lock:
+            return self._lock.wait_for(lambda: self._unconfirmed <= at_most or not self._state.connected, timeout_s)
 
     def publish(self, topic: str, payload: bytes, qos: int = 1, retain: bool = False) -> int | None:
         """The mid that `on_published` will name, perhaps before this returns; None when there is no link.
@@ -164,6 +170,13 @@ class Connection:
             self._filters |= added
             if self._state.connected:
                 self._ask(added)
+
+    def unsubscribe(self, filters: Iterable[str]) -> None:
+        """Asks for no more of these; what is in flight still comes."""
+        with self._lock:
+            named = [name for name in filters if self._filters.pop(name, None) is not None]
+            if named and self._state.connected:
+                self._client.unsubscribe(named)
 
     def ack(self, delivery: Delivery) -> bool:
         """Acknowledges a message, with `manual_ack`; False when its session is over and it will come again."""

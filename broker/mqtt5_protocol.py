@@ -26,6 +26,7 @@ from mqtt5 import (
     SubscribePacket,
     TopicFilter,
     UnsubAckPacket,
+    UnsubscribePacket,
 )
 
 from .errors import TooLargeError
@@ -126,6 +127,10 @@ class Mqtt5Protocol(asyncio.Protocol):
         asked = [TopicFilter(name, max_qos=_QOS[qos], retain_as_published=False) for name, qos in filters]
         self._say(SubscribePacket(mid, asked).write())
         return mid
+
+    def unsubscribe(self, filters: Iterable[str]) -> None:
+        """Asks for no more of these; what is in flight still comes."""
+        self._say(UnsubscribePacket(self._next_id(), list(filters)).write())
 
     def pause_reading(self) -> None:
         """Takes nothing from the network until `resume_reading`."""
