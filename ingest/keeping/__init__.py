@@ -1,0 +1,1 @@
+"""What the database keeps and for how long: hours instead of rows, retention, forgetting, who may read."""
