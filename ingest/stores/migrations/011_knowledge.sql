@@ -145,6 +145,7 @@ CREATE TABLE notification (
     action text NOT NULL,           -- what to do
     link text NOT NULL,             -- where to look: a path of the API
     since timestamptz NOT NULL,     -- when the condition began
+    made_at timestamptz NOT NULL DEFAULT now(),
     seen_at timestamptz NOT NULL DEFAULT now(),
     notified_at timestamptz,
     over_at timestamptz,
