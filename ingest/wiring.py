@@ -33,7 +33,7 @@ from broker.messages import (
 )
 
 from .consumers import adaptations, camera, dead_letters, drift, health, labels, remote, samples, status
-from .jobs import objects
+from .jobs import delivery, episodes, incidents, notifications, objects, presence, registry
 from .jobs.job import Job
 from .stores.batch import Batch
 
@@ -63,4 +63,12 @@ CONSUMERS: dict[type[Message], Consumer] = {
 }
 
 # Done by `tinyml ingest maintain` in this order, each when it is due.
-JOBS: tuple[Job, ...] = (objects.JOB,)
+JOBS: tuple[Job, ...] = (
+    objects.JOB,
+    registry.JOB,
+    presence.JOB,
+    episodes.JOB,
+    incidents.JOB,
+    notifications.JOB,
+    delivery.JOB,
+)

@@ -15,6 +15,7 @@ from ..bundle.folder import listed
 from .album import Album, Split, split, table
 from .errors import TrainingError
 from .options import ALPHAS, EPOCHS, EPOCHS_FROM_SCRATCH, IMAGENET_SIZES, TrainOptions
+from .report import report
 
 ABOUT = f"""Trains a feature extractor on labelled pictures and writes it as the .tflite file that
 `tinyml bundle build` wants: uint8 pixels in, one uint8 vector out, int8 inside.
@@ -27,6 +28,7 @@ more pictures and {EPOCHS_FROM_SCRATCH // EPOCHS} times as long. A part is held 
 
 Beside the model goes a table, mine.labels.csv: what was learned from becomes the bundle's memory, what was held out
 calibrates it. Build the bundle with it, because pictures that were learned from look nearer than new ones ever will.
+A report, mine.report.json, keeps options, passes and results; `tinyml ingest register --report` puts it into MLflow.
 
 Nothing is written before the end, so an interrupted training leaves no files. The same seed gives the same weights on
 the same machine. Needs TensorFlow, which ./tinyml train installs."""
@@ -88,6 +90,7 @@ def _train(arguments: argparse.Namespace, options: TrainOptions, made: Split) ->
     model = training.quantised(learn)
     _progress("measuring")
     plain, quantised = training.accuracy(held_out), training.quantised_accuracy(model, held_out)
+    told = report(training, model, (len(learn), held_out), {"float": plain, "int8": quantised})
     _progress("")
     if arguments.save_weights:
         with _beside(arguments.save_weights) as path:
@@ -95,9 +98,12 @@ def _train(arguments: argparse.Namespace, options: TrainOptions, made: Split) ->
         print(f"{arguments.save_weights}: weights of the network")
     with _beside(_table(arguments.output)) as path:
         path.write_text(table(made, arguments.images), encoding="utf-8")
+    with _beside(_report(arguments.output)) as path:
+        path.write_text(told, encoding="utf-8")
     with _beside(arguments.output) as path:
         path.write_bytes(model)
     print(f"{arguments.output}: {len(model):,} bytes; {_table(arguments.output)}: what it has learned from")
+    print(f"{_report(arguments.output)}: how, for tinyml ingest register --report")
     print(f"recognises of {len(held_out)} held-out pictures: {plain:.1%} as float, {quantised:.1%} as int8")
     if plain - quantised > BIG_LOSS:
         print("note: int8 costs much here; more pictures, or a larger --alpha, usually help", file=sys.stderr)
@@ -111,6 +117,10 @@ def _next(arguments: argparse.Namespace) -> list[str]:
 
 def _table(output: Path) -> Path:
     return output.with_suffix(".labels.csv")
+
+
+def _report(output: Path) -> Path:
+    return output.with_suffix(".report.json")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,7 @@ class Training:
         self.head = layers.Dense(len(self.classes))
         logits = self.head(layers.Dropout(0.2)(embedding))
         self.extractor = tf.keras.Model(pixels, embedding)
+        self.passes: list[dict[str, float | str]] = []  # what became of each pass over the pictures
         self.classifier = tf.keras.Model(pixels, logits)
 
     @property
@@ -109,13 +110,22 @@ class Training:
 
     def quantised_accuracy(self, model: bytes, album: Album) -> float:
         """The same share with the file for the device in the device's own runtime, and the trained head on top."""
+        return float(np.mean(self._named(model, album) == album.targets(self.classes)))
+
+    def confusion(self, model: bytes, album: Album) -> list[list[int]]:
+        """How many pictures of class i the file for the device takes for class j, in the order of `classes`."""
+        counts = np.zeros((len(self.classes), len(self.classes)), np.int64)
+        np.add.at(counts, (album.targets(self.classes), self._named(model, album)), 1)
+        return [[int(count) for count in row] for row in counts]
+
+    def _named(self, model: bytes, album: Album) -> NDArray[np.int64]:
         kernel, bias = (np.asarray(weights) for weights in self.head.get_weights())
         try:
             interpreter = Interpreter(model)
         except ModelError as error:
             raise TrainingError(f"the converted model cannot be used: {error}") from None
         named = [int(np.argmax(interpreter.embed(album[row]) @ kernel + bias)) for row in range(len(album))]
-        return float(np.mean(np.array(named) == album.targets(self.classes)))
+        return np.array(named, np.int64)
 
     def save_weights(self, path: Path) -> None:
         """Keeps the network's weights for another training, which takes them as --weights."""
@@ -138,10 +148,13 @@ class Training:
             began = monotonic()
             loss, accuracy = self._epoch(album, lambda share, n=number: progress(f"{name} {n}/{passes}: {share:.0%}"))
             known = self.accuracy(held_out)
+            seconds = monotonic() - began
             say(
                 f"{name} {number}/{passes}: loss {loss:.3f}, recognises {accuracy:.1%} of what it learns from,"
-                f" {known:.1%} of what is held out ({monotonic() - began:.0f} s)"
+                f" {known:.1%} of what is held out ({seconds:.0f} s)"
             )
+            measured = {"loss": loss, "accuracy": accuracy, "held_out_accuracy": known, "seconds": seconds}
+            self.passes.append({"phase": name, **measured, "ended_s": time()})
 
     def _epoch(self, album: Album, progress: Callable[[float], None]) -> tuple[float, float]:
         """One pass over all pictures in chance order, each as it might be seen another time; loss and accuracy."""

@@ -1,71 +1,94 @@
-"""The model registry on MLflow: a server, or SQLite and a folder beside it.
+"""The model registry on MLflow.
 
-A bundle is one version of a registered model; its artifact is the bundle file, its identity the tag `digest`.
+A bundle is one version of a registered model. Its run holds the bundle file, each part of it beside that, how it was
+made as parameters, and how well it does as metrics. Its identity is the tag `digest`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import logging
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..errors import RegistryError, StoreAway
+from ..errors import RegistryError
+from ..training_report import TrainingReport
+from .deployment_runs import Point, forget, log, runs_of_device
+from .mlflow_link import ABSENT, MlflowLink, pages, quoted, trouble
 from .ports import ModelVersion
 
 EXPERIMENT = "tinyml-bundles"
 FOLDER = "bundle"  # where the bundle file lies among a version's artifacts
+PARTS, TRAINING = "parts", "training"  # and where its parts do, and what was told of its training
+MOST_PARAMETER, MOST_PARAMETERS = 6000, 100  # characters of one, and how many at once
 FILE = "file_sha256"  # the tag that tells whether an artifact is still what was registered
-# No usage reports, no progress bars, and no minutes of silent retries.
-QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-}
 
 
-class MlflowRegistry:
-    """Connects when it is first used: importing MLflow takes a second."""
+class MlflowRegistry(MlflowLink):
+    """Which bundles exist, and which one is the champion."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._made: Any = None
+    def register(
+        self,
+        bundle: Path,
+        model: str,
+        tags: Mapping[str, str],
+        alias: str = "",
+        *,
+        parts: Mapping[str, bytes] | None = None,
+        about: str = "",
+    ) -> ModelVersion:
+        """The version that holds this bundle, the same one when it was registered before.
 
-    def register(self, bundle: Path, model: str, tags: Mapping[str, str], alias: str = "") -> ModelVersion:
-        """The version that holds this bundle, the same one when it was registered before."""
+        `parts` are kept as artifacts beside the file; `about` is what people read of the version.
+        """
         sha256 = _sha256(bundle)
         tags = {"digest": sha256, **tags, FILE: sha256}
-        version = self.by_digest(model, tags["digest"]) or self._add(bundle, model, tags)
-        if not alias:
-            return version
-        with _trouble():
-            self._client.set_registered_model_alias(model, alias, str(version.version))
-        return self.by_alias(model, alias) or version
+        version = self.by_digest(model, tags["digest"]) or self._add(bundle, model, tags, parts or {}, about)
+        return self.promote(model, version.version, alias) if alias else version
+
+    def promote(self, model: str, version: int, alias: str) -> ModelVersion:
+        """Points an alias to a version from now on. Raises RegistryError where there is no such version."""
+        self._by_number(model, version)
+        with trouble():
+            self.client.set_registered_model_alias(model, alias, str(version))
+        return self._by_number(model, version)
+
+    def find(self, reference: str) -> ModelVersion:
+        """The version that MODEL@ALIAS or MODEL/VERSION means. Raises RegistryError where there is none."""
+        model, at, alias = reference.partition("@")
+        if at:
+            if (found := self.by_alias(model, alias)) is None:
+                raise RegistryError(f"no version of {model!r} has the alias {alias!r}; see tinyml ingest models")
+            return found
+        model, _, number = reference.rpartition("/")
+        if not model or not number.isdecimal():
+            raise RegistryError(f"{reference!r} reads neither MODEL@ALIAS nor MODEL/VERSION")
+        return self._by_number(model, int(number))
 
     def by_alias(self, model: str, alias: str) -> ModelVersion | None:
         """The version an alias such as `champion` points to."""
-        with _trouble(absent=("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")):
-            return _version(self._client.get_model_version_by_alias(model, alias))
+        with trouble(absent=ABSENT):
+            return _version(self.client.get_model_version_by_alias(model, alias))
         return None
 
     def by_digest(self, model: str, digest: str) -> ModelVersion | None:
-        """The version that holds the bundle of this digest."""
-        with _trouble():
-            found = self._client.search_model_versions(f"name = {_quoted(model)} and tags.digest = {_quoted(digest)}")
+        """The version that holds the bundle of this digest; any model's where `model` is empty, the newest first."""
+        named = f"name = {quoted(model)} and " if model else ""
+        with trouble():
+            found = self.client.search_model_versions(f"{named}tags.digest = {quoted(digest)}")
             if found:  # a search leaves the aliases out
-                return _version(self._client.get_model_version(model, found[0].version))
+                newest = max(found, key=lambda version: version.creation_timestamp)
+                return _version(self.client.get_model_version(newest.name, newest.version))
         return None
 
     def versions(self) -> list[ModelVersion]:
         """Every version of every model: by model, the newest first."""
-        with _trouble():
-            named = {model.name: model.aliases for model in _all(self._client.search_registered_models)}
-            found = [_version(version) for version in _all(self._client.search_model_versions)]
+        with trouble():
+            named = {model.name: model.aliases for model in pages(self.client.search_registered_models)}
+            found = [_version(version) for version in pages(self.client.search_model_versions)]
         # A search does not say which aliases point to a version; the models do.
         return [
             replace(v, aliases=tuple(sorted(a for a, number in named[v.model].items() if int(number) == v.version)))
@@ -73,66 +96,103 @@ class MlflowRegistry:
             if v.model in named
         ]
 
+    def note_making(
+        self,
+        version: ModelVersion,
+        parameters: Mapping[str, str],
+        accuracy: float | None,
+        report: TrainingReport | None = None,
+    ) -> None:
+        """How a version was built and trained, on the run it came from; said again it changes nothing."""
+        run = self.run_of(version)
+        assert version.made_at is not None
+        made_ms = round(version.made_at.timestamp() * 1000)
+        points = [] if accuracy is None else [Point("calibration_accuracy", accuracy, made_ms, 0)]
+        if report is not None:
+            points += [Point(*named, at, n) for n, at, named in _passes(report)]
+            last = len(report.passes)
+            points += [Point(name, value, made_ms, last) for name, value in report.results.items()]
+            parameters = {**parameters, **report.parameters}
+            with trouble():
+                self._keep(run, {"report.json": report.text, "confusion.csv": report.confusion}, TRAINING)
+        self._say_parameters(run, parameters)
+        log(self, run, points)
+
+    def _say_parameters(self, run: str, parameters: Mapping[str, str]) -> None:
+        from mlflow.entities import Param  # noqa: PLC0415  takes a second
+
+        params = [Param(name, value[:MOST_PARAMETER]) for name, value in sorted(parameters.items())]
+        with trouble():
+            for start in range(0, len(params), MOST_PARAMETERS):
+                self.client.log_batch(run, params=params[start : start + MOST_PARAMETERS], synchronous=True)
+
+    def run_of(self, version: ModelVersion) -> str:
+        """The id of the run that a version came from."""
+        with trouble():
+            return str(self.client.get_model_version(version.model, str(version.version)).run_id)
+
     def fetch(self, version: ModelVersion, folder: Path) -> Path:
-        """Brings the bundle file of a version into a folder and returns its path."""
+        """Brings the bundle file of a version into a folder and returns its path. Raises RegistryError, StoreAway."""
         folder.mkdir(parents=True, exist_ok=True)
-        with _trouble():
-            run = self._client.get_model_version(version.model, str(version.version)).run_id
-            (kept,) = self._client.list_artifacts(run, FOLDER)
-            path = Path(self._client.download_artifacts(run, kept.path, str(folder)))
+        with trouble():
+            run = self.run_of(version)
+            kept = self.client.list_artifacts(run, FOLDER)
+            if len(kept) != 1:
+                raise RegistryError(f"{version.model} version {version.version} was not registered by tinyml")
+            path = Path(self.client.download_artifacts(run, kept[0].path, str(folder)))
         if _sha256(path) != version.tags.get(FILE):
             raise RegistryError(f"{version.model} version {version.version} does not hold what was registered")
         return path
 
-    @property
-    def _client(self) -> Any:
-        if self._made is None:
-            for name, value in QUIET.items():
-                os.environ.setdefault(name, value)
-            logging.getLogger("mlflow").setLevel(logging.WARNING)
-            from mlflow import MlflowClient  # noqa: PLC0415  takes a second, and only registration needs it
+    def forget_device(self, device: str) -> int:
+        """Deletes what is kept of one device: the runs of its deployments. Returns how many there were."""
+        return forget(self, device)
 
-            with _trouble():
-                self._made = MlflowClient(self.url, self.url)
-        return self._made
+    def of_device(self, device: str) -> int:
+        """How many runs of deployments there are of a device."""
+        return len(runs_of_device(self, device))
 
-    def _add(self, bundle: Path, model: str, tags: Mapping[str, str]) -> ModelVersion:
-        with _trouble(absent=("RESOURCE_ALREADY_EXISTS",)):
-            self._client.create_registered_model(model)
-        with _trouble():
-            run = self._client.create_run(self._experiment(), run_name=f"{model} {tags['digest'][:12]}").info
-            self._client.log_artifact(run.run_id, str(bundle), FOLDER)
+    def _by_number(self, model: str, version: int) -> ModelVersion:
+        with trouble(absent=ABSENT):
+            return _version(self.client.get_model_version(model, str(version)))
+        raise RegistryError(f"{model!r} has no version {version}; see tinyml ingest models")
+
+    def _add(
+        self, bundle: Path, model: str, tags: Mapping[str, str], parts: Mapping[str, bytes], about: str
+    ) -> ModelVersion:
+        with trouble(absent=("RESOURCE_ALREADY_EXISTS",)):
+            self.client.create_registered_model(model)
+        experiment = self.experiment(EXPERIMENT)
+        with trouble():
+            run = self.client.create_run(experiment, run_name=f"{model} {tags['digest'][:12]}").info
+            self.client.log_artifact(run.run_id, str(bundle), FOLDER)
+            self._keep(run.run_id, parts, PARTS)
             source = f"{run.artifact_uri}/{FOLDER}"
-            made = self._client.create_model_version(model, source, run.run_id, tags=dict(tags))
-            self._client.set_terminated(run.run_id)
+            made = self.client.create_model_version(
+                model, source, run.run_id, tags=dict(tags), description=about or None
+            )
+            self.client.set_terminated(run.run_id)
         return _version(made)
 
-    def _experiment(self) -> str:
-        found = self._client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return str(found.experiment_id)
-        return str(self._client.create_experiment(EXPERIMENT, artifact_location=_artifacts_beside(self.url)))
+    def _keep(self, run: str, files: Mapping[str, bytes], where: str) -> None:
+        with TemporaryDirectory(prefix="tinyml-artifacts-") as folder:
+            for name, data in files.items():
+                (Path(folder) / name).write_bytes(data)
+            if files:
+                self.client.log_artifacts(run, folder, where)
 
 
-def _artifacts_beside(url: str) -> str | None:
-    """The folder for artifacts of an embedded registry; None leaves it to the server."""
-    if not url.startswith("sqlite:///"):
-        return None
-    return (Path(url.removeprefix("sqlite:///")).absolute().parent / "artifacts").as_uri()
-
-
-def _all(search: Callable[..., Any]) -> Iterator[Any]:
-    token = None
-    while True:
-        page = search(page_token=token)
-        yield from page
-        if not (token := page.token):
-            return
+def _passes(report: TrainingReport) -> Iterator[tuple[int, int, tuple[str, float]]]:
+    """Number of the pass from 1, when it ended, and a measure of it."""
+    for number, (measures, at_ms) in enumerate(zip(report.passes, report.passes_at_ms, strict=True), start=1):
+        for named in measures.items():
+            yield number, at_ms, named
 
 
 def _version(found: Any) -> ModelVersion:
     tags = dict(found.tags)
-    return ModelVersion(found.name, int(found.version), tags.get("digest", ""), tags, tuple(found.aliases))
+    made = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
+    return ModelVersion(found.name, int(found.version), tags.get("digest", ""), tags, tuple(found.aliases), made)
 
 
 def _sha256(path: Path) -> str:
@@ -141,25 +201,3 @@ def _sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise RegistryError(f"cannot read {path}: {error.strerror}") from None
-
-
-def _quoted(text: str) -> str:
-    if not text or "'" in text:
-        raise RegistryError(f"{text!r} is not a name of a model")
-    return f"'{text}'"
-
-
-@contextlib.contextmanager
-def _trouble(absent: tuple[str, ...] = ()) -> Iterator[None]:
-    """Turns MLflow's errors into ours; those in `absent` mean that there is nothing, and end the block quietly."""
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415  see above
-
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code in absent:
-            return
-        sentence = " ".join(str(error).split())
-        if error.error_code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
-            raise StoreAway("model registry", sentence) from error
-        raise RegistryError(f"the model registry refuses: {sentence}") from error

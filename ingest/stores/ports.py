@@ -63,22 +63,33 @@ class ModelVersion:
     digest: str
     tags: Mapping[str, str]
     aliases: tuple[str, ...] = ()
+    made_at: datetime | None = None
 
 
 class ModelRegistry(Protocol):
     """Which bundles exist and which one is the champion."""
 
-    def register(self, bundle: Path, model: str, tags: Mapping[str, str], alias: str = "") -> ModelVersion:
+    def register(
+        self,
+        bundle: Path,
+        model: str,
+        tags: Mapping[str, str],
+        alias: str = "",
+        *,
+        parts: Mapping[str, bytes] | None = None,
+        about: str = "",
+    ) -> ModelVersion:
         """The version that holds this bundle, the same one when it was registered before.
 
-        The tag `digest` names the bundle; without one the sha256 of the file does.
+        The tag `digest` names the bundle; without one the sha256 of the file does. `parts` are kept beside the file,
+        `about` is what people read of the version.
         """
 
     def by_alias(self, model: str, alias: str) -> ModelVersion | None:
         """The version an alias such as `champion` points to."""
 
     def by_digest(self, model: str, digest: str) -> ModelVersion | None:
-        """The version that holds the bundle of this digest."""
+        """The version that holds the bundle of this digest; any model's where `model` is empty."""
 
     def versions(self) -> list[ModelVersion]:
         """Every version of every model: by model, the newest first."""

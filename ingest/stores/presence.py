@@ -10,6 +10,8 @@ from psycopg.types.json import Jsonb
 
 from broker.messages import Birth, ConfigReported, Header, ModelReported, Status
 
+from ..deployments import bundles
+from ..knowledge.presence import note
 from .batch import Batch, wall_time
 from .queries import query
 
@@ -60,9 +62,12 @@ def settle(cursor: psycopg.Cursor[Any], batch: Batch) -> None:
             if header.device == device and overrules(of_status(header, status), state):
                 state = of_status(header, status)
                 cursor.execute(query("write_status"), {**_status_values(header, status), "live": batch.live})
+                if batch.live:
+                    note(cursor, device)
         for what, header, report in batch.reports:
             if header.device == device:
                 _settle_report(cursor, what, header, report)
+    bundles.note(cursor, batch)
 
 
 def _known(cursor: psycopg.Cursor[Any], device: str, live: bool) -> tuple[Standing | None, Standing | None]:

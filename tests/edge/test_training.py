@@ -26,6 +26,8 @@ from edge_actors.training.digit_pictures import digit_pictures
 from edge_actors.training.errors import TrainingError
 from edge_actors.training.options import TrainOptions
 from edge_actors.training.transfer import _backbone, tensorflow
+from ingest.bundles import read_bundle
+from ingest.training_report import read_report
 from tests.support import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -190,7 +192,9 @@ def test_digits_are_trained_on_from_scratch_and_recognised(tmp_path: Path) -> No
         if part == "ref":
             (images / label).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels[:, :, 0]).save(images / label / f"{number}.png")
-    made = {name: tmp_path / name for name in ("m.tflite", "m.bundle", "m.labels.csv", "m.weights.h5")}
+    made = {
+        name: tmp_path / name for name in ("m.tflite", "m.bundle", "m.labels.csv", "m.report.json", "m.weights.h5")
+    }
     places = ["-o", made["m.tflite"], "--bundle", made["m.bundle"], "--save-weights", made["m.weights.h5"]]
     small = ["--weights", "none", "--backbone", "mobilenet-v1", "--alpha", "0.25", "--size", "96", "--no-mirror"]
     short = ["--epochs", "12", "--batch", "16"]
@@ -216,6 +220,10 @@ def test_digits_are_trained_on_from_scratch_and_recognised(tmp_path: Path) -> No
     bundle = Bundle.load(made["m.bundle"])
     assert bundle.contents.statistics.accuracy > 0.3  # ten classes; chance is 0.1
     assert "held-out pictures:" in done.stdout
+    told = read_report(made["m.report.json"], read_bundle(made["m.bundle"]))
+    assert len(told.passes) == 12
+    assert told.passes[-1]["loss"] < told.passes[0]["loss"]
+    assert f"{told.results['test_accuracy_int8']:.1%} as int8" in done.stdout
 
 
 def _tinyml() -> list[str | Path]:
