@@ -34,17 +34,18 @@ def of_birth(header: Header, birth: Birth) -> Standing:
     return Standing(header.boot, birth.session)
 
 
-def overrules(new: Standing, old: Standing | None) -> bool:
+def overrules(new: Standing, old: Standing | None, live: bool = True) -> bool:
     """Whether `new` replaces `old`; anything replaces nothing.
 
     Within one installation the later boot, then the later session wins; within a session its will is the last word,
     and before that message time decides. Another installation of the same device cannot be compared: what arrives
-    later wins, but a will only ends a session of its own installation.
+    later wins, but a will only ends a session of its own installation, and what a person brought (not `live`) may be of
+    any age, so it replaces nothing of another one.
     """
     if old is None:
         return True
     if _installation(new.boot) != _installation(old.boot):
-        return not new.will
+        return live and not new.will
     return _order(new) > _order(old)
 
 
@@ -55,18 +56,18 @@ def settle(cursor: psycopg.Cursor[Any], batch: Batch) -> None:
     for device in sorted({header.device for header, _ in said}):
         state, born = _known(cursor, device, batch.live)
         for header, birth in batch.births:
-            if header.device == device and overrules(of_birth(header, birth), born):
+            if header.device == device and overrules(of_birth(header, birth), born, batch.live):
                 born = of_birth(header, birth)
                 cursor.execute(query("write_birth"), {**_birth_values(header, birth), "live": batch.live})
         for header, status in batch.statuses:
-            if header.device == device and overrules(of_status(header, status), state):
+            if header.device == device and overrules(of_status(header, status), state, batch.live):
                 state = of_status(header, status)
                 cursor.execute(query("write_status"), {**_status_values(header, status), "live": batch.live})
                 if batch.live:
                     note(cursor, device)
         for what, header, report in batch.reports:
             if header.device == device:
-                _settle_report(cursor, what, header, report)
+                _settle_report(cursor, what, header, report, batch.live)
     bundles.note(cursor, batch)
 
 
@@ -82,11 +83,11 @@ def _known(cursor: psycopg.Cursor[Any], device: str, live: bool) -> tuple[Standi
 
 
 def _settle_report(
-    cursor: psycopg.Cursor[Any], what: str, header: Header, report: ConfigReported | ModelReported
+    cursor: psycopg.Cursor[Any], what: str, header: Header, report: ConfigReported | ModelReported, live: bool
 ) -> None:
     row = cursor.execute(query("read_report"), [header.device, what]).fetchone()
     known = Standing(row[0], 0, row[1]) if row else None
-    if overrules(Standing(header.boot, 0, header.mono_us), known):
+    if overrules(Standing(header.boot, 0, header.mono_us), known, live):
         values = {
             "device": header.device,
             "what": what,

@@ -67,6 +67,13 @@ def test_a_new_installation_wins_when_it_speaks_and_the_old_ones_will_does_not()
     assert not overrules(Standing(old.boot, old.session, will=True), new)
 
 
+def test_what_a_person_brings_replaces_nothing_of_another_installation() -> None:
+    old, new = Standing(f"{HOME}-000900", 7), Standing(f"{OTHER}-000001", 1)
+    assert not overrules(new, old, live=False)
+    assert overrules(new, None, live=False)
+    assert overrules(Standing(old.boot, 8), old, live=False)
+
+
 # ---- in the database -------------------------------------------------------------------------------------------
 
 
