@@ -100,7 +100,8 @@ class Script:
         self.screen.events.append(f"{self.day.clock(time.monotonic() - self._began)}  {what}")
 
     def _check(self) -> None:
-        for process in (self.stack.worker, self.stack.api, *(device.process for device in self.devices)):
+        server = (self.stack.worker, self.stack.upkeep, self.stack.api)
+        for process in (*server, *(device.process for device in self.devices)):
             if not process.running:
                 raise DemoError(f"{process.name} ended with status {process.status}; its log is {process.log}")
 

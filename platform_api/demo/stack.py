@@ -1,4 +1,4 @@
-"""The server side on this machine alone: broker, database, object folder, model registry, one worker, the API."""
+"""The server side on this machine alone: broker, database, objects, registry, a worker, upkeep, the API."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Stack:
         self.objects = directory / "objects"
         self.registry = f"sqlite:///{directory / 'registry.db'}"
         self.worker = Process("ingest worker", [], self.log("ingest"))
+        self.upkeep = Process("upkeep", [], self.log("upkeep"))
         self.api = Process("platform API", [], self.log("api"))
         self.registrar = Process("registration", [], self.log("registry"))
         self.api_url = ""
@@ -38,12 +39,18 @@ class Stack:
         self.database.start()
         self.broker.start()
         self.start_worker()
+        self.start_upkeep()
         self.start_api()
 
     def start_worker(self) -> None:
         self.worker.argv = tinyml("ingest", "run", *self._stores())
         self.worker.start()
         self.worker.wait_for("listening")
+
+    def start_upkeep(self) -> None:
+        self.upkeep.argv = tinyml("ingest", "maintain", "--watch", *self._stores())
+        self.upkeep.start()
+        self.upkeep.wait_for("watching over")
 
     def start_api(self) -> None:
         port = self.api_url.rpartition(":")[2] or "0"  # the same one again after a restart
@@ -76,6 +83,7 @@ class Stack:
     def stop(self) -> None:
         self.registrar.stop()
         self.api.stop()
+        self.upkeep.stop()
         self.worker.stop()
         self.broker.stop()
         self.database.stop()
