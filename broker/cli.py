@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "readme": ("platform_api.readme", "render the wiring and the settings into README.md, or check them"),
     "contract": ("broker.contract", "render CONTRACT.md, contract.cddl and the broker's access list"),
     "ingest": ("ingest.cli", "run an ingest worker, or migrate the database"),
+    "simulate": ("platform_api.simulate", "play thousands of devices against a broker, and count what becomes of it"),
     "api": ("platform_api.cli", "run the REST API and the publisher of labels"),
 }
 

@@ -11,6 +11,10 @@ class DemoError(TinymlError):
     """The demo cannot be played, and what would help."""
 
 
+class SimulateError(TinymlError):
+    """The fleet cannot be simulated, and what would help."""
+
+
 class ReadmeError(TinymlError):
     """The README does not show what the code is."""
 
