@@ -20,7 +20,15 @@ class StoreAway(IngestError):  # noqa: N818  it reads as what happened, as do th
 
 
 class RecordRefused(IngestError):  # noqa: N818
-    """The database refuses the data itself; at least one record of the batch can never be stored."""
+    """The database refuses the data itself; at least one record of the batch can never be stored.
+
+    `table` is the one whose rows it refuses, empty where it is none of records. `keys` are the (device, boot, seq) of
+    records that certainly cannot be stored, where that is known.
+    """
+
+    def __init__(self, sentence: str, table: str = "", keys: frozenset[tuple[str, str, int]] = frozenset()) -> None:
+        super().__init__(sentence)
+        self.table, self.keys = table, keys
 
 
 class Poison(IngestError):  # noqa: N818
@@ -45,6 +53,10 @@ class PackageRefused(IngestError):  # noqa: N818
 
 class EntryRefused(IngestError):  # noqa: N818
     """One entry of a package cannot be taken; the others can."""
+
+
+class PackageInterrupted(IngestError):  # noqa: N818
+    """Work on a package was ended before it was done."""
 
 
 class RegistryError(IngestError):

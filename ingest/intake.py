@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 from broker import topics
 from broker.codec import decode_header, decode_record
@@ -16,10 +18,10 @@ from .stores.batch import Batch, Letter
 from .wiring import CONSUMERS
 
 BOOT = re.compile(r"[0-9A-Za-z-]{1,64}")
+SPOOLED = frozenset(kind for topic in topics.TOPICS if topic.rank is not None for kind in topic.kinds)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One message that was taken, with the bytes it came in."""
 
     topic: str
@@ -28,9 +30,14 @@ class Record:
     message: Message
 
     @property
+    def key(self) -> tuple[str, str, int]:
+        """What its rows begin with: device, boot and number."""
+        return self.header.device, self.header.boot, self.header.seq
+
+    @property
     def spooled(self) -> bool:
         """Whether its device waits to hear that it is stored."""
-        return topics.of_kind(type(self.message)).rank is not None
+        return type(self.message) in SPOOLED
 
     def refused(self, reason: str) -> Letter:
         """This record as a dead letter; it stands for the record, so that the device may forget it."""
@@ -55,7 +62,7 @@ def read(topic: str, payload: bytes, root: str = topics.ROOT) -> Record | Letter
     return Record(topic, payload, header, message)
 
 
-def gather(records: list[Record], batch: Batch) -> list[Letter]:
+def gather(records: Sequence[Record], batch: Batch) -> list[Letter]:
     """Lets the consumers add the records to the batch; returns what they would not take."""
     refused = []
     for record in records:
@@ -74,11 +81,18 @@ def check(address: topics.Address, header: Header, message: Message) -> None:
         raise Poison(f"the header says device {header.device[:64]!r}, the topic {address.device!r}")
     if type(message) not in address.topic.kinds:
         raise Poison(f"{type(message).__name__} does not belong on {address.topic.path}")
-    address.check(message)
-    if not BOOT.fullmatch(header.boot):
+    if address.names:
+        address.check(message)
+    if not is_boot(header.boot):
         raise Poison(f"{header.boot[:64]!r} is not a boot id")
     if address.topic.rank is not None and header.seq < 1:
         raise Poison(f"sequence number {header.seq} of a {type(message).__name__} is not 1 or more")
+
+
+@lru_cache(maxsize=4096)  # a boot sends many messages
+def is_boot(name: str) -> bool:
+    """Whether this can be the id of a boot."""
+    return BOOT.fullmatch(name) is not None
 
 
 def answerable(device: str, payload: bytes) -> Header | None:
@@ -87,5 +101,5 @@ def answerable(device: str, payload: bytes) -> Header | None:
         header = decode_header(payload)
     except DecodeError:
         return None
-    genuine = header.device == device and header.seq >= 1 and BOOT.fullmatch(header.boot)
+    genuine = header.device == device and header.seq >= 1 and is_boot(header.boot)
     return header if genuine else None

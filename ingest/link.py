@@ -15,9 +15,9 @@ from typing import NamedTuple
 from broker.connection import Connection, Delivery, State
 from broker.mqtt import Options
 
-from .fast_link import Callbacks, FastLink
+from .fast_link import Callbacks, FastLink, Incoming
 
-__all__ = ["Callbacks", "Link"]
+__all__ = ["Callbacks", "Incoming", "Link"]
 LOOK_S = 0.1  # how long to wait for one link before looking whether it is still the one
 
 

@@ -16,14 +16,14 @@ from typing import Any, TypeVar
 import numpy as np
 import psycopg
 from psycopg import sql
-from psycopg.adapt import Dumper
+from psycopg.adapt import Dumper, PyFormat
 from psycopg.pq import Format
 
 from broker.messages import Float32Array
 
 from ..errors import IngestError, RecordRefused, StoreAway
 from . import presence
-from .batch import KEY, Answer, Batch, Table
+from .batch import KEY, Answer, Batch, Letter, Table
 from .clocks import Clocks
 from .queries import query
 from .readings import TELEMETRY, Readings
@@ -104,8 +104,10 @@ class PostgresEvents:
                 self._connection = connect(self.url, self.application)
             return work(self._connection)
         except psycopg.Error as error:
-            self._disconnect()
-            raise explained(error) from error
+            sentence = explained(error)
+            if not isinstance(sentence, RecordRefused):
+                self._disconnect()
+            raise sentence from error
 
     def _write(self, connection: psycopg.Connection, batch: Batch) -> int:
         rows = dict(self._clocks.timed(connection, batch))
@@ -118,8 +120,8 @@ class PostgresEvents:
         with connection.transaction(), connection.cursor() as cursor:
             new = sum(self._stages[table].insert(cursor, rows[table]) for table in tables)
             new += self._readings.insert(cursor, telemetry)
-            for letter in batch.letters:
-                cursor.execute(query("bury_letter"), {**asdict(letter), "live": batch.live})
+            if batch.letters:
+                cursor.executemany(query("bury_letter"), [_buried(letter, batch.live) for letter in batch.letters])
             for waiting in batch.waiting:  # sorted by key
                 cursor.execute(query("keep_waiting"), asdict(waiting))
             presence.settle(cursor, batch)
@@ -156,7 +158,9 @@ def server_level(connection: psycopg.Connection) -> str:
 
 def explained(error: psycopg.Error) -> IngestError:
     """The error as a sentence of ours: StoreAway, RecordRefused, or an IngestError that a person has to look at."""
-    if isinstance(error, psycopg.errors.DataError | psycopg.errors.IntegrityError):
+    # ProgramLimitExceeded: a text too long for an index, or the like. It is an OperationalError and yet no outage.
+    data = psycopg.errors.DataError | psycopg.errors.IntegrityError | psycopg.errors.ProgramLimitExceeded
+    if isinstance(error, data):
         return RecordRefused(f"the database refuses a record: {_sentence(error)}")
     # A server that was demoted to a replica answers like this until the address points to the new one.
     away = psycopg.OperationalError | psycopg.InterfaceError | psycopg.errors.ReadOnlySqlTransaction
@@ -173,17 +177,38 @@ def _sentence(error: psycopg.Error) -> str:
 class _Stage:
     """A table's temporary stage on one connection."""
 
+    table: str
     types: list[str]
     fill: sql.Composed
     empty_into_table: sql.Composed
 
-    def insert(self, cursor: psycopg.Cursor[Any], rows: Sequence[tuple[object, ...]]) -> int:
-        """How many of them were not there before."""
-        with cursor.copy(self.fill) as copy:
-            copy.set_types(self.types)
-            for row in rows:
-                copy.write_row(row)
-        return cursor.execute(self.empty_into_table).rowcount
+    def insert(self, cursor: psycopg.Cursor[Any], rows: Sequence[tuple[Any, ...]]) -> int:
+        """How many of them were not there before. Raises RecordRefused, naming the rows where it can."""
+        bad: frozenset[tuple[str, str, int]] = frozenset()
+        try:
+            with cursor.copy(self.fill) as copy:
+                copy.set_types(self.types)
+                try:
+                    for row in rows:
+                        copy.write_row(row)
+                except psycopg.DataError:
+                    bad = frozenset(row[:3] for row in rows if not _writable(copy, row))
+                    raise
+            return cursor.execute(self.empty_into_table).rowcount
+        except psycopg.Error as error:
+            sentence = explained(error)
+            if isinstance(sentence, RecordRefused):
+                raise RecordRefused(str(sentence), self.table, bad) from error
+            raise
+
+
+def _writable(copy: psycopg.Copy, row: tuple[Any, ...]) -> bool:
+    """Whether a row can be given to the database at all; it holds no text with a NUL, say."""
+    try:
+        copy.formatter.transformer.dump_sequence(row, [PyFormat.BINARY] * len(row))
+    except psycopg.DataError:
+        return False
+    return True
 
 
 def _create_stage(connection: psycopg.Connection, table: Table) -> _Stage:
@@ -195,7 +220,13 @@ def _create_stage(connection: psycopg.Connection, table: Table) -> _Stage:
     }
     types: dict[str, str] = dict(connection.execute(query("column_types"), [table.name]).fetchall())
     connection.execute(query("create_stage", **names))
-    return _Stage([types[name] for name in columns], query("fill_stage", **names), query("insert_stage", **names))
+    return _Stage(
+        table.name, [types[name] for name in columns], query("fill_stage", **names), query("insert_stage", **names)
+    )
+
+
+def _buried(letter: Letter, live: bool) -> dict[str, Any]:
+    return {**asdict(letter), "live": live}
 
 
 def _answer_label(cursor: psycopg.Cursor[Any], answer: Answer) -> None:
