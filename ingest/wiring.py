@@ -33,7 +33,18 @@ from broker.messages import (
 )
 
 from .consumers import adaptations, camera, dead_letters, drift, health, labels, remote, samples, status
-from .jobs import delivery, episodes, incidents, notifications, objects, presence, registry
+from .jobs import (
+    delivery,
+    episodes,
+    incidents,
+    levels,
+    notifications,
+    objects,
+    presence,
+    registry,
+    retention,
+    rollups,
+)
 from .jobs.job import Job
 from .stores.batch import Batch
 
@@ -64,6 +75,7 @@ CONSUMERS: dict[type[Message], Consumer] = {
 
 # Done by `tinyml ingest maintain` in this order, each when it is due.
 JOBS: tuple[Job, ...] = (
+    levels.JOB,
     objects.JOB,
     registry.JOB,
     presence.JOB,
@@ -71,4 +83,6 @@ JOBS: tuple[Job, ...] = (
     incidents.JOB,
     notifications.JOB,
     delivery.JOB,
+    rollups.JOB,
+    retention.JOB,
 )
