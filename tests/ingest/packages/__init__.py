@@ -1,0 +1,1 @@
+"""Packages that people carry."""
