@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .topics import DEAD, INGEST_STATE, ROOT, TOPICS
+from .messages import BlobWanted, Stored
+from .topics import DEAD, INGEST_STATE, ROOT, TOPICS, of_kind
 
 HEAD = """# Who may do what. Rendered from broker/topics.py by `tinyml contract render`; do not edit.
 #
@@ -19,12 +20,13 @@ def access_list() -> str:
     device += [f"pattern read {ROOT}/%u/{path}" for path in down]
     device += [f"pattern read {ROOT}/{INGEST_STATE}"]
     ingest = [f"topic read {ROOT}/+/{path}" for path in up]
+    answers = [of_kind(kind).filter for kind in (Stored, BlobWanted)]
     ingest += [
-        f"topic write {ROOT}/+/stored",
+        *(f"topic write {ROOT}/+/{path}" for path in answers),
         f"topic readwrite {ROOT}/{INGEST_STATE}",
         f"topic write {ROOT}/{DEAD}/+",
     ]
-    api = [f"topic readwrite {ROOT}/+/{path}" for path in down if path != "stored"]
+    api = [f"topic readwrite {ROOT}/+/{path}" for path in down if path not in answers]
     api += [f"topic read {ROOT}/+/{path}" for path in up] + [f"topic read {ROOT}/{INGEST_STATE}"]
     return "\n".join(
         [

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar, dataclass_transform
 
 SCHEMA_VERSION = 1
+BLOB_CHUNK = 1 << 16  # bytes of what is too large for one message that travel in one
 
 
 class Float32Array(bytes):
@@ -558,6 +559,26 @@ class ModelReported(Message):
     metrics: dict[str, float] = field(default_factory=dict)  # of shadow and trial: agreement, latencies ...
 
 
+@message
+class BlobOffered(Message):
+    """The device keeps something too large for one message until the server has it, or it expires."""
+
+    at: float = 0.0
+    sha256: str = ""  # of the whole, lower-case hexadecimal
+    size: int = 0  # bytes
+    what: str = ""  # snapshot: the state of all actors, as its file on the device
+    name: str = ""  # as the device calls it
+
+
+@message
+class BlobChunk(Message):
+    """A piece of what was offered, sent when the server asks for it. It is not spooled: a lost one is asked again."""
+
+    sha256: str = ""
+    index: int = 0  # bytes index * 65536 and on
+    data: bytes = b""  # 65536 bytes, the last piece what is left
+
+
 # ---- what comes down to the device -----------------------------------------------------------------------------
 
 
@@ -608,6 +629,15 @@ class ModelDesired(Message):
     trial_s: float = 300.0  # that it is to run well before it stays
     least_agreement: float = 0.5  # with the present one, as a share of the frames
     most_slower: float = 2.0  # how many times as long a frame may take as with the present one
+
+
+@message
+class BlobWanted(Message):
+    """Which chunks of an offered blob the server wants, instead of those it wanted before."""
+
+    sha256: str = ""
+    ranges: tuple[tuple[int, int], ...] = ()  # first and last index, inclusive; empty: the device may let go of it
+    reason: str = ""  # why the server does not want it at all; empty where it has it
 
 
 @message

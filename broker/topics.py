@@ -15,6 +15,9 @@ from .errors import TopicError
 from .messages import (
     AdaptationDecided,
     Birth,
+    BlobChunk,
+    BlobOffered,
+    BlobWanted,
     CameraFaulted,
     CameraRecovered,
     CommandIssued,
@@ -44,7 +47,12 @@ ROOT = "tinyml"
 DEVICE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 SAMPLE = re.compile(r"[a-z0-9][a-z0-9-]{0,95}")
 # What may stand in the place of "<name>" in a path; the message has a field of that name.
-NAMES = {"sample": SAMPLE, "command": SAMPLE}
+NAMES = {
+    "sample": SAMPLE,
+    "command": SAMPLE,
+    "sha256": re.compile(r"[0-9a-f]{64}"),
+    "index": re.compile(r"0|[1-9][0-9]{0,8}"),
+}
 PLACE = re.compile(r"<(\w+)>")
 MODES = ("autonomous", "monitor", "validated", "managed")  # each takes what the one before it takes, and more
 
@@ -116,9 +124,18 @@ TOPICS: tuple[Topic, ...] = (
         retained=True,
     ),
     Topic("command/<command>/result", (CommandReported,), "up", "what became of a command", rank=Rank.VITAL),
+    Topic("blob/<sha256>", (BlobOffered,), "up", "something too large for one message", rank=Rank.SAMPLE),
+    Topic("blob/<sha256>/<index>", (BlobChunk,), "up", "a piece of it, when the server asks"),
     Topic("stored", (Stored,), "down", "sequence ranges that are committed"),
     Topic(
         "label/<sample>", (LabelAssigned,), "down", "what a person says a sample is", retained=True, mode="validated"
+    ),
+    Topic(
+        "blob-wanted/<sha256>",
+        (BlobWanted,),
+        "down",
+        "which pieces the server has not got; none: the device need not keep it",
+        mode="managed",
     ),
     Topic("config/desired", (ConfigDesired,), "down", "all settings that are wanted", retained=True, mode="managed"),
     Topic("model/desired", (ModelDesired,), "down", "the bundle that is wanted", retained=True, mode="managed"),
@@ -159,7 +176,7 @@ def path_of(message: Message) -> str:
 
 
 def _named(message: Message, name: str) -> str:
-    value: str = getattr(message, name)
+    value = str(getattr(message, name))
     if not NAMES[name].fullmatch(value):
         raise TopicError(f"{value!r} is not a {name} id")
     return value
@@ -203,7 +220,7 @@ class Address:
     def check(self, message: Message) -> None:
         """Raises TopicError for a message that speaks of something else than its topic."""
         for name, value in self.names.items():
-            if getattr(message, name) != value:
+            if str(getattr(message, name)) != value:
                 raise TopicError(f"the topic says {name} {value!r}, the message another")
 
 

@@ -32,6 +32,9 @@ class IngestSettings:
     objects_patience_s: float = setting(
         0.05, "how long a batch waits for its pictures to be in the object store; later ones wait in the database"
     )
+    blob_mb: int = setting(64, "what a device may send in chunks, such as a snapshot, in MB; larger ones are refused")
+    blob_device_mb: int = setting(256, "what is kept of these for a device, in MB; the oldest give way")
+    blob_days: float = setting(7.0, "how long chunks that are missing are asked for")
     registry: str = setting("sqlite:///data/mlflow.db", "model registry: URL of MLflow, or sqlite:///FILE")
     batch: int = setting(2000, "messages that are stored in one transaction at most")
     receive_maximum: int = setting(4000, "messages the broker may have in flight to this worker")
@@ -48,6 +51,9 @@ class IngestSettings:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it can be 1 to {most}")
         if not 0 <= self.patience_s <= 3600:
             raise SettingsError(f"patience_s is {self.patience_s}; it can be 0 to 3600")
+        for name in ("blob_mb", "blob_device_mb", "blob_days"):
+            if not 0 < getattr(self, name) <= 1_000_000:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it can be more than 0, to 1000000")
         if not 0 <= self.objects_patience_s <= 60:
             raise SettingsError(f"objects_patience_s is {self.objects_patience_s}; it can be 0 to 60")
         if not 1 <= self.late_days <= 365:

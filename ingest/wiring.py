@@ -11,6 +11,8 @@ from typing import Any
 from broker.messages import (
     AdaptationDecided,
     Birth,
+    BlobChunk,
+    BlobOffered,
     CameraFaulted,
     CameraRecovered,
     CommandReported,
@@ -32,7 +34,8 @@ from broker.messages import (
     Telemetry,
 )
 
-from .consumers import adaptations, camera, dead_letters, drift, health, labels, remote, samples, status
+from .consumers import adaptations, blobs, camera, dead_letters, drift, health, labels, remote, samples, status
+from .jobs import blobs as blobs_job
 from .jobs import (
     delivery,
     episodes,
@@ -70,6 +73,8 @@ CONSUMERS: dict[type[Message], Consumer] = {
     CommandReported: remote.command_reported,
     ConfigReported: remote.config_reported,
     ModelReported: remote.model_reported,
+    BlobOffered: blobs.offered,
+    BlobChunk: blobs.chunk,
     DeadLetter: dead_letters.buried_by_device,
 }
 
@@ -77,6 +82,7 @@ CONSUMERS: dict[type[Message], Consumer] = {
 JOBS: tuple[Job, ...] = (
     levels.JOB,
     objects.JOB,
+    blobs_job.JOB,
     registry.JOB,
     presence.JOB,
     episodes.JOB,

@@ -61,6 +61,27 @@ class Waiting:
         return replace(self, reason=reason)
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Something that a device keeps for the server until it is fetched in chunks."""
+
+    device: str
+    sha256: str
+    size: int
+    what: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of what was offered."""
+
+    device: str
+    sha256: str
+    index: int
+    data: bytes
+
+
 @dataclass(slots=True)
 class Batch:
     """Rows and other changes that are committed together or not at all."""
@@ -73,6 +94,8 @@ class Batch:
     letters: list[Letter] = field(default_factory=list)
     pictures: dict[str, tuple[bytes, str]] = field(default_factory=dict)  # digest -> picture and its type
     waiting: list[Waiting] = field(default_factory=list)  # those of them that the object store has not got
+    offers: list[Offer] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
     heard: set[str] = field(default_factory=set)
     traffic: dict[tuple[str, str], list[int]] = field(default_factory=dict)  # (device, kind) -> messages, bytes
     live: bool = True  # False: carried here by a person, which says nothing about who is there now

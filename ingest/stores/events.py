@@ -22,6 +22,7 @@ from psycopg.pq import Format
 from broker.messages import Float32Array
 
 from ..errors import IngestError, RecordRefused, StoreAway
+from ..blobs import rows as blobs
 from . import presence
 from .batch import KEY, Answer, Batch, Letter, Table
 from .clocks import Clocks
@@ -124,6 +125,7 @@ class PostgresEvents:
                 cursor.executemany(query("bury_letter"), [_buried(letter, batch.live) for letter in batch.letters])
             for waiting in batch.waiting:  # sorted by key
                 cursor.execute(query("keep_waiting"), asdict(waiting))
+            blobs.settle(cursor, batch)
             presence.settle(cursor, batch)
             if batch.heard:
                 cursor.execute(query("hear_devices" if batch.live else "know_devices"), [sorted(batch.heard)])

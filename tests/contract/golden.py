@@ -81,6 +81,9 @@ VALUES: dict[str, Any] = {
     "worker": "worker-1/7",
     "topic": "tinyml/porch-1/drift",
 }
+SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+# The same for one kind only.
+OF_KIND = {f"Blob{which}.sha256": SHA256 for which in ("Offered", "Chunk", "Wanted")}
 BY_TYPE: dict[Any, Any] = {
     bool: True,
     int: 300,
@@ -99,7 +102,8 @@ def sample(kind: type[Message]) -> Message:
     names = [item.name for item in dataclasses.fields(kind)]  # type: ignore[arg-type]
     values = {}
     for name in names:
-        value, kind_of = VALUES.get(name), typing.get_origin(hints[name]) or hints[name]
+        value = OF_KIND.get(f"{kind.__name__}.{name}", VALUES.get(name))
+        kind_of = typing.get_origin(hints[name]) or hints[name]
         values[name] = value if isinstance(value, kind_of) else BY_TYPE[hints[name]]
     return kind(**values)
 
