@@ -19,52 +19,48 @@ SELECT least(
 );
 
 -- :name read_mark
-SELECT received_at, device, boot, seq FROM registry_mark WHERE source = %s;
+SELECT received_at FROM registry_mark WHERE source = %s;
 
 -- :name write_mark
-INSERT INTO registry_mark (source, received_at, device, boot, seq) VALUES (%s, %s, %s, %s, %s)
-ON CONFLICT (source) DO UPDATE SET
-    received_at = excluded.received_at, device = excluded.device, boot = excluded.boot, seq = excluded.seq;
+INSERT INTO registry_mark (source, received_at) VALUES (%s, %s)
+ON CONFLICT (source) DO UPDATE SET received_at = excluded.received_at;
 
 -- :name new_bundles
--- Boots in the place of records: so a deployment is known before anything happens in it.
+-- Boots in the place of records: so a deployment is known before anything happens in it. Here as below, what was
+-- stored in one transaction comes together.
 SELECT
     noted_at, device, boot, 0::bigint AS seq, noted_at, 0::double precision AS op_s, digest, NULL, NULL, NULL
 FROM device_bundle
-WHERE noted_at >= %(received_at)s AND noted_at < %(horizon)s AND NOT inferred
-    AND (noted_at, device, boot, 0) > (%(received_at)s, %(device)s, %(boot)s, %(seq)s)
-ORDER BY noted_at, device, boot
-LIMIT %(most)s;
+WHERE noted_at > %(mark)s AND noted_at < %(horizon)s AND NOT inferred
+ORDER BY noted_at
+FETCH FIRST %(most)s ROWS WITH TIES;
 
 -- :name new_adaptations
 SELECT
     received_at, device, boot, seq, CASE WHEN clock = 'unsynced' THEN received_at ELSE at END, op_s,
     outcome, accuracy_before, accuracy_after, memory::double precision
 FROM adaptation
-WHERE received_at >= %(received_at)s AND received_at < %(horizon)s
-    AND (received_at, device, boot, seq) > (%(received_at)s, %(device)s, %(boot)s, %(seq)s)
-ORDER BY received_at, device, boot, seq
-LIMIT %(most)s;
+WHERE received_at > %(mark)s AND received_at < %(horizon)s
+ORDER BY received_at
+FETCH FIRST %(most)s ROWS WITH TIES;
 
 -- :name new_drifts
 SELECT
     received_at, device, boot, seq, CASE WHEN clock = 'unsynced' THEN received_at ELSE at END, op_s,
     phase, statistic, severity, NULL
 FROM drift_event
-WHERE received_at >= %(received_at)s AND received_at < %(horizon)s AND phase IN ('begin', 'end')
-    AND (received_at, device, boot, seq) > (%(received_at)s, %(device)s, %(boot)s, %(seq)s)
-ORDER BY received_at, device, boot, seq
-LIMIT %(most)s;
+WHERE received_at > %(mark)s AND received_at < %(horizon)s AND phase IN ('begin', 'end')
+ORDER BY received_at
+FETCH FIRST %(most)s ROWS WITH TIES;
 
 -- :name new_labels
 SELECT
     received_at, device, boot, seq, CASE WHEN clock = 'unsynced' THEN received_at ELSE at END, op_s,
     outcome, NULL, NULL, NULL
 FROM label_ack
-WHERE received_at >= %(received_at)s AND received_at < %(horizon)s
-    AND (received_at, device, boot, seq) > (%(received_at)s, %(device)s, %(boot)s, %(seq)s)
-ORDER BY received_at, device, boot, seq
-LIMIT %(most)s;
+WHERE received_at > %(mark)s AND received_at < %(horizon)s
+ORDER BY received_at
+FETCH FIRST %(most)s ROWS WITH TIES;
 
 -- :name known_bundles
 SELECT device, boot, digest FROM device_bundle
@@ -77,7 +73,7 @@ INSERT INTO device_bundle (device, boot, digest, inferred)
 SELECT %(device)s, %(boot)s, coalesce(
     (
         SELECT bundle FROM sample
-        WHERE device = %(device)s AND boot = %(boot)s AND bundle ~ '^[0-9a-f]{64}$'
+        WHERE device = %(device)s AND boot = %(boot)s AND bundle ~ '^[0-9a-f]{{64}}$'
         LIMIT 1
     ),
     (

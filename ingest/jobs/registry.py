@@ -6,7 +6,6 @@ alone, and MLflow keeps a point once: so what is told again after an interruptio
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ SQL = "ingest.deployments"
 LAG_S = 60.0  # births and the records of their boot come different ways
 PAGE, MOST_PAGES = 500, 8  # records of each kind at once, and pages in one run of the job
 LATEST_MS, LATEST_STEP = 1 << 43, 1 << 53  # whatever a device may claim
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 Key = tuple[str, str]  # device and digest
 
 
@@ -66,11 +66,10 @@ class Deployment:
         self.until = max(self.until or at, at)
 
     def add(self, row: Row, name: str, value: float | None) -> None:
-        """A point of a metric, where its value is a number."""
-        if value is not None and math.isfinite(value):
+        """A point of a metric, where there is a value; records hold nothing but finite numbers."""
+        if value is not None:
             at_ms = min(max(0, round(row.at.timestamp() * 1000)), LATEST_MS)
-            step = int(min(max(0.0, row.op_s), LATEST_STEP)) if math.isfinite(row.op_s) else 0
-            self.points.append(Point(name, value, at_ms, step))
+            self.points.append(Point(name, value, at_ms, int(min(max(0.0, row.op_s), LATEST_STEP))))
 
     def count(self, row: Row, name: str) -> None:
         """A metric that grows by one."""
@@ -130,10 +129,9 @@ def tell(site: Site, lag_s: float = LAG_S) -> str:
 
 def _new(site: Site, source: str, horizon: datetime) -> list[Row]:
     mark = site.database.execute(query("read_mark", SQL), [source]).fetchone()
-    received_at, device, boot, seq = mark or (datetime.min.replace(tzinfo=UTC), "", "", 0)
-    values = {"received_at": received_at, "device": device, "boot": boot, "seq": seq}
-    found = site.database.execute(query(source, SQL), {**values, "horizon": horizon, "most": PAGE}).fetchall()
-    return [Row(*row) for row in found]
+    values = {"mark": mark[0] if mark else EARLIEST, "horizon": horizon, "most": PAGE}
+    found = site.database.execute(query(source, SQL), values).fetchall()
+    return sorted(Row(*row) for row in found)  # what is counted has to be counted in one order
 
 
 def _sorted_out(site: Site, page: dict[str, list[Row]]) -> tuple[dict[Key, Deployment], int]:
@@ -194,7 +192,7 @@ def _note(site: Site, page: dict[str, list[Row]], deployments: Iterable[Deployme
             cursor.execute(query("write_deployment", SQL), _values(deployment))
         for source, rows in page.items():
             if rows:
-                cursor.execute(query("write_mark", SQL), [source, *rows[-1][:4]])
+                cursor.execute(query("write_mark", SQL), [source, rows[-1].received_at])
     _say_which_run(site, {deployment.device for deployment in deployments})
 
 

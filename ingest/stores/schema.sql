@@ -282,7 +282,8 @@ CREATE TABLE reading (
     at timestamptz NOT NULL,
     value real NOT NULL
 );
-CREATE INDEX reading_series_at ON reading (series, at DESC);
+-- In ascending order pages fill up where a series grows; equal keys are too few to look for.
+CREATE INDEX reading_series_at ON reading (series, at) WITH (deduplicate_items = off);
 
 -- Workers remember the ids of series. Whoever deletes one waits for those who are just writing, and makes all others
 -- look again; readings are deleted after their series, in the same transaction.
@@ -407,13 +408,10 @@ CREATE TABLE deployment (
     PRIMARY KEY (device, digest)
 );
 
--- Up to which record MLflow was told, a row a kind of record; in the order in which they were received.
+-- Up to when MLflow was told of what was received, a row a kind of record.
 CREATE TABLE registry_mark (
     source text PRIMARY KEY,
-    received_at timestamptz NOT NULL,
-    device text NOT NULL,
-    boot text NOT NULL,
-    seq bigint NOT NULL
+    received_at timestamptz NOT NULL
 );
 
 -- ---- labels: the outbox towards devices -----------------------------------------------------------------------
@@ -1134,9 +1132,9 @@ CREATE VIEW v_availability AS
 SELECT
     device,
     (day AT TIME ZONE 'UTC')::date AS day,
-    sum(seconds) FILTER (WHERE presence = 'online') AS online_s,
-    sum(seconds) FILTER (WHERE presence = 'idle') AS idle_s,
-    sum(seconds) FILTER (WHERE presence = 'offline') AS offline_s,
+    coalesce(sum(seconds) FILTER (WHERE presence = 'online'), 0) AS online_s,
+    coalesce(sum(seconds) FILTER (WHERE presence = 'idle'), 0) AS idle_s,
+    coalesce(sum(seconds) FILTER (WHERE presence = 'offline'), 0) AS offline_s,
     coalesce(sum(seconds) FILTER (WHERE presence = 'online'), 0) / nullif(sum(seconds), 0) AS online_share
 FROM (
     SELECT
@@ -1149,7 +1147,7 @@ FROM (
     CROSS JOIN LATERAL generate_series(
         date_trunc('day', p.at, 'UTC'), p.until, interval '24 hours'
     ) AS d (day)
-    WHERE p.presence <> 'unknown'
+    WHERE p.presence <> 'unknown' AND d.day < p.until
 ) part
 GROUP BY device, day;
 

@@ -25,13 +25,10 @@ CREATE TABLE deployment (
     PRIMARY KEY (device, digest)
 );
 
--- Up to which record MLflow was told, a row a kind of record; in the order in which they were received.
+-- Up to when MLflow was told of what was received, a row a kind of record.
 CREATE TABLE registry_mark (
     source text PRIMARY KEY,
-    received_at timestamptz NOT NULL,
-    device text NOT NULL,
-    boot text NOT NULL,
-    seq bigint NOT NULL
+    received_at timestamptz NOT NULL
 );
 
 -- One row a device and bundle; `current`: it is what the device said last that it runs.
