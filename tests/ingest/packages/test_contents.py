@@ -280,7 +280,7 @@ VALID = [
     tar(FILES),
     tar(FILES, "w"),
     zipped(FILES),
-    zstd(tar(FILES)),
+    zstd(tar(FILES, "w")),
 ]
 
 
