@@ -103,7 +103,8 @@ WITH touched AS (
         max(d.received_at) AS last_heard_at,
         max(d.severity) AS severity,
         coalesce(max(d.reason) FILTER (WHERE d.phase = 'end'), '') AS end_reason,
-        regexp_replace(min(d.boot), '-[0-9]*$', '') AS installation
+        regexp_replace(min(d.boot), '-[0-9]*$', '') AS installation,
+        min(d.boot) AS boot
     FROM touched t
     JOIN drift_event d ON d.device = t.device AND d.episode = t.episode
     GROUP BY d.device, d.episode
@@ -113,11 +114,13 @@ INSERT INTO episode_state AS e (
     samples, labels, applied, rolled_back, rejected, end_reason, installation
 )
 SELECT
-    f.device, 'drift', f.episode, f.type, f.detector, coalesce(s.bundle, known.bundle, d.bundle, ''), f.clock,
+    f.device, 'drift', f.episode, f.type, f.detector,
+    coalesce(nullif(s.bundle, ''), nullif(b.digest, ''), nullif(known.bundle, ''), d.bundle, ''), f.clock,
     f.begin_at, greatest(f.end_at, CASE WHEN f.end_at IS NOT NULL THEN f.begin_at END), f.ended_heard_at,
     f.last_heard_at, f.severity, s.samples, l.labels, a.applied, a.rolled_back, a.rejected, f.end_reason, f.installation
 FROM fact f
 LEFT JOIN device d ON d.device = f.device
+LEFT JOIN device_bundle b ON b.device = f.device AND b.boot = f.boot
 LEFT JOIN episode_state known ON known.device = f.device AND known.kind = 'drift' AND known.episode = f.episode
 CROSS JOIN LATERAL (
     SELECT count(*) AS samples, max(bundle) AS bundle FROM sample

@@ -243,9 +243,9 @@ CREATE VIEW v_availability AS
 SELECT
     device,
     (day AT TIME ZONE 'UTC')::date AS day,
-    sum(seconds) FILTER (WHERE presence = 'online') AS online_s,
-    sum(seconds) FILTER (WHERE presence = 'idle') AS idle_s,
-    sum(seconds) FILTER (WHERE presence = 'offline') AS offline_s,
+    coalesce(sum(seconds) FILTER (WHERE presence = 'online'), 0) AS online_s,
+    coalesce(sum(seconds) FILTER (WHERE presence = 'idle'), 0) AS idle_s,
+    coalesce(sum(seconds) FILTER (WHERE presence = 'offline'), 0) AS offline_s,
     coalesce(sum(seconds) FILTER (WHERE presence = 'online'), 0) / nullif(sum(seconds), 0) AS online_share
 FROM (
     SELECT
@@ -258,7 +258,7 @@ FROM (
     CROSS JOIN LATERAL generate_series(
         date_trunc('day', p.at, 'UTC'), p.until, interval '24 hours'
     ) AS d (day)
-    WHERE p.presence <> 'unknown'
+    WHERE p.presence <> 'unknown' AND d.day < p.until
 ) part
 GROUP BY device, day;
 
