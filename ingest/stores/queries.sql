@@ -179,7 +179,7 @@ JOIN series ON series.device = wanted.device AND series.name = wanted.name;
 
 -- :name hold_series
 -- Until the transaction ends no series is deleted (the trigger series_are_deleted takes the same number).
-SELECT pg_advisory_xact_lock_shared(7467368266);
+SELECT pg_advisory_xact_lock_shared(7467368267);
 
 -- :name series_generation
 SELECT last_value FROM series_generation;

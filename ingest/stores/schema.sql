@@ -291,7 +291,7 @@ CREATE SEQUENCE series_generation;
 
 CREATE FUNCTION series_are_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock(7467368266);
+    PERFORM pg_advisory_xact_lock(7467368267);
     PERFORM nextval('series_generation');
     RETURN NULL;
 END

@@ -14,7 +14,8 @@ CREATE TABLE reading (
     at timestamptz NOT NULL,
     value real NOT NULL
 );
-CREATE INDEX reading_series_at ON reading (series, at DESC);
+-- In ascending order pages fill up where a series grows; equal keys are too few to look for.
+CREATE INDEX reading_series_at ON reading (series, at) WITH (deduplicate_items = off);
 
 -- Workers remember the ids of series. Whoever deletes one waits for those who are just writing, and makes all others
 -- look again; readings are deleted after their series, in the same transaction.
@@ -22,7 +23,7 @@ CREATE SEQUENCE series_generation;
 
 CREATE FUNCTION series_are_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock(7467368266);
+    PERFORM pg_advisory_xact_lock(7467368267);
     PERFORM nextval('series_generation');
     RETURN NULL;
 END
