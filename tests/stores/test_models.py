@@ -79,6 +79,21 @@ def test_a_missing_file_and_an_impossible_name_read_as_sentences(registry: Mlflo
         registry.register(bundle(tmp_path), "it's", {})
 
 
+def test_a_digest_is_found_whatever_the_model(registry: MlflowRegistry, tmp_path: Path) -> None:
+    digest = registry.register(bundle(tmp_path), "digits", {}).digest
+    later = registry.register(bundle(tmp_path), "numbers", {})
+    assert registry.by_digest("", digest) == later
+    assert registry.by_digest("", "0" * 64) is None
+
+
+def test_parts_are_kept_beside_the_file(registry: MlflowRegistry, tmp_path: Path) -> None:
+    version = registry.register(bundle(tmp_path), "digits", {}, parts={"a.json": b"{}"}, about="A sentence.")
+    assert (
+        tmp_path / "artifacts" / registry.run_of(version) / "artifacts" / "parts" / "a.json"
+    ).read_bytes() == b"{}"
+    assert registry.fetch(version, tmp_path / "fetched").read_bytes() == b"a bundle"
+
+
 def test_importing_the_store_does_not_import_mlflow() -> None:
-    program = "import sys, ingest.stores.models; sys.exit('mlflow' in sys.modules)"
+    program = "import sys, ingest.stores.models, ingest.wiring; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
