@@ -96,7 +96,7 @@ def _surroundings(settings: SimulateSettings) -> Iterator[SimulateSettings]:
     if not settings.stack:
         yield settings
         return
-    directory = Path(tempfile.mkdtemp(prefix="tinyml-simulate-"))
+    directory = settings.keep or Path(tempfile.mkdtemp(prefix="tinyml-simulate-"))
     try:
         stack = Stack(directory)
         # Devices speak MQTT 5 here, which the embedded broker does not.
@@ -104,11 +104,13 @@ def _surroundings(settings: SimulateSettings) -> Iterator[SimulateSettings]:
         try:
             stack.start()
             print(f"broker {stack.broker.url}   API {stack.api_url}   database {stack.database.url}", file=sys.stderr)
-            yield replace(settings, broker=stack.broker.url, database=stack.database.url, api=stack.api_url)
+            found = {"broker": stack.broker.url, "database": stack.database.url, "api": stack.api_url}
+            yield replace(settings, stack=False, **found)
         finally:
-            stack.remove()
+            stack.stop() if settings.keep else stack.remove()
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        if not settings.keep:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager

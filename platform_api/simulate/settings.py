@@ -51,6 +51,7 @@ class SimulateSettings:
     stack: bool = setting(
         False, "start Mosquitto, a database, a worker and the API for the run, and remove them after"
     )
+    keep: Path | None = setting(None, "keep what --stack writes, logs too, in this folder; default: a temporary one")
     json: Path | None = setting(None, "also write the report to this file")
     progress: float = setting(2.0, "seconds between two lines of progress; 0: none")
 
