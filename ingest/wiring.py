@@ -46,6 +46,7 @@ from .jobs import (
     presence,
     registry,
     retention,
+    retime,
     rollups,
 )
 from .jobs.job import Job
@@ -89,6 +90,7 @@ JOBS: tuple[Job, ...] = (
     incidents.JOB,
     notifications.JOB,
     delivery.JOB,
+    retime.JOB,
     rollups.JOB,
     retention.JOB,
 )
