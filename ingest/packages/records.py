@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from broker import codec, export, topics
 from broker.errors import DecodeError, ExportFileError, TopicError, TruncatedError
-from broker.messages import KINDS
+from broker.messages import KINDS, Header
 
 from ..consumers.dead_letters import letter
 from ..errors import EntryRefused, Poison
@@ -118,12 +118,13 @@ def _read(data: bytes, device: str, root: str) -> Record | Letter:
             raise Poison(f"{type(message).__name__} does not come from a device")
         check(address, header, message)
     except (TopicError, DecodeError, Poison) as error:
-        device = device if topics.DEVICE.fullmatch(device) else ""
-        return letter(device, topic or _topic(data, root), data, str(error), header=_whose(data))
+        whose = _whose(data)
+        device = whose.device if whose else device if topics.DEVICE.fullmatch(device) else ""
+        return letter(device, topic or _topic(data, root), data, str(error), header=whose)
     return Record(topic, data, header, message)
 
 
-def _whose(data: bytes) -> Any:
+def _whose(data: bytes) -> Header | None:
     try:
         device = codec.decode_header(data).device
     except DecodeError:
