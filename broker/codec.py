@@ -8,6 +8,7 @@ field is checked against its declared type. Unknown fields are ignored, missing 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from io import BytesIO
@@ -21,6 +22,8 @@ from .messages import KINDS, SCHEMA_VERSION, Float32Array, Header, Message, Uint
 from .plan import Plan
 
 MAX_BYTES = 1 << 20  # a message; larger things travel as blobs
+SMALL_BYTES = 16 << 10  # up to here it matters what it costs to make a decoder
+MESSAGE_DEPTH = 8
 MAX_STATE_BYTES = 64 << 20  # a snapshot, a bundle part
 M = TypeVar("M", bound=Message)
 
@@ -166,11 +169,8 @@ _ARRAY_ENCODERS: Any = {
 }
 
 
-def _load(data: bytes, max_bytes: int, max_depth: int) -> Any:
-    if len(data) > max_bytes:
-        raise DecodeError(f"{len(data)} bytes is more than the {max_bytes} allowed")
-    stream = BytesIO(data)
-    decoder = cbor2.CBORDecoder(
+def _decoder(stream: BytesIO, max_depth: int) -> cbor2.CBORDecoder:
+    return cbor2.CBORDecoder(
         stream,
         semantic_decoders=_TAGS,
         tag_hook=_refuse,
@@ -179,8 +179,14 @@ def _load(data: bytes, max_bytes: int, max_depth: int) -> Any:
         allow_duplicate_keys=False,
         strict_hashable_types=True,
     )
+
+
+def _load(data: bytes, max_bytes: int, max_depth: int) -> Any:
+    if len(data) > max_bytes:
+        raise DecodeError(f"{len(data)} bytes is more than the {max_bytes} allowed")
+    stream = BytesIO(data)
     try:
-        tree = decoder.decode()
+        tree = _decoder(stream, max_depth).decode()
     except (cbor2.CBORError, ValueError, OverflowError, MemoryError) as error:
         why = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
         raise DecodeError(f"not CBOR of this contract: {why}") from None
@@ -189,8 +195,37 @@ def _load(data: bytes, max_bytes: int, max_depth: int) -> Any:
     return tree
 
 
+class _Reader(threading.local):
+    """A decoder that is used again and again, a thread its own: making one takes as long as a small message."""
+
+    def __init__(self) -> None:
+        stream = BytesIO()
+        self.pair = stream, _decoder(stream, MESSAGE_DEPTH)
+
+
+def _load_again(data: bytes) -> Any:
+    """The tree of a small message; None where something about it is wrong."""
+    stream, decoder = _READER.pair
+    stream.seek(0)
+    stream.truncate()
+    stream.write(data)
+    stream.seek(0)
+    tree, whole = None, False
+    try:
+        tree = decoder.decode()
+        whole = stream.tell() == len(data)
+    except (cbor2.CBORError, ValueError, OverflowError, MemoryError):
+        pass  # who asked looks again, and says what is wrong
+    finally:
+        if not whole:
+            _READER.__init__()  # type: ignore[misc]  # what is left in the decoder belongs to no other message
+    return tree if whole else None
+
+
 def _item(data: bytes, max_bytes: int) -> list[Any]:
-    item = _load(data, max_bytes, max_depth=8)
+    item = _load_again(data) if len(data) <= SMALL_BYTES and len(data) <= max_bytes else None
+    if item is None:
+        item = _load(data, max_bytes, MESSAGE_DEPTH)
     if type(item) is not list or not 2 <= len(item) <= 3 or type(item[0]) is not str:
         raise DecodeError("not a message: [kind, fields] or [kind, fields, header] is expected")
     return item
@@ -213,3 +248,4 @@ def _message(item: list[Any]) -> Message:
 
 _PLANS: dict[type, Plan] = {kind: Plan(kind) for kind in KINDS.values()}
 _HEADER = Plan(Header)
+_READER = _Reader()

@@ -1,14 +1,20 @@
-"""How one dataclass becomes a map that cbor2 writes, and comes back; worked out once for each."""
+"""How one dataclass becomes a map that cbor2 writes, and comes back; worked out once for each.
+
+A map with all fields in their order, which is what our own encoder writes, is read by a function that is made for its
+dataclass, as `dataclasses` makes `__init__`: half the time of looking at one field after the other. Whatever it does
+not take as it is goes the long way, which knows defaults, unknown fields and what to say about a wrong value.
+"""
 
 from __future__ import annotations
 
+import math
 import typing
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from .errors import DecodeError, EncodeError
-from .fields import field_type
+from .fields import FieldType, field_type
 
 
 class Plan:
@@ -26,6 +32,9 @@ class Plan:
             for field in fields(kind)
         ]
 
+        self._names = tuple(self.types)
+        self._quick = _quick_reader(kind, hints, self.types)
+
     def to_map(self, message: object) -> dict[str, Any]:
         """All fields, in their order. Raises EncodeError."""
         written, name = {}, ""
@@ -38,6 +47,10 @@ class Plan:
 
     def from_map(self, tree: Any) -> Any:
         """The dataclass of a decoded map: unknown fields ignored, missing ones by default. Raises DecodeError."""
+        if type(tree) is dict and tuple(tree) == self._names:
+            made = self._quick(tree)
+            if made is not None:
+                return made
         if type(tree) is not dict:
             raise DecodeError(f"{self.kind.__name__}: a map of fields is expected")
         if not all(type(key) is str for key in tree):
@@ -55,3 +68,34 @@ def _default(field: Field[Any]) -> Callable[[], Any]:
     if field.default_factory is not MISSING:
         return field.default_factory
     return lambda: field.default
+
+
+# What a value of a plain type has to be to be taken as it is.
+_TAKEN = {
+    bool: "type({0}) is bool",
+    int: "type({0}) is int and LOWEST <= {0} <= HIGHEST",
+    float: "type({0}) is float and -INFINITY < {0} < INFINITY",
+    str: "type({0}) is str and {0}.isascii()",
+    bytes: "type({0}) is bytes",
+}
+
+
+def _quick_reader(kind: type, hints: dict[str, Any], types: dict[str, FieldType]) -> Callable[[dict[str, Any]], Any]:
+    """Makes the function that builds the dataclass of a map with all its fields; None for one it does not take."""
+    known: dict[str, Any] = {"kind": kind, "new": object.__new__, "INFINITY": math.inf}
+    known |= {"LOWEST": -(1 << 63), "HIGHEST": (1 << 63) - 1}
+    names = list(types)
+    plain = [name for name in names if hints[name] in _TAKEN]
+    conditions = " and ".join(_TAKEN[hints[name]].format(f"v_{name}") for name in plain) or "True"
+    lines = ["def quick(tree):"]
+    if names:
+        lines.append(f"  {', '.join(f'v_{name}' for name in names)}, = tree.values()")
+    lines += [f"  if not ({conditions}): return None", "  made = new(kind)", "  try:", "    pass"]
+    for name in names:
+        known[f"put_{name}"], known[f"check_{name}"] = getattr(kind, name).__set__, types[name].check
+        value = f"v_{name}" if name in plain else f"check_{name}(v_{name})"
+        lines.append(f"    put_{name}(made, {value})")
+    lines += ["  except (TypeError, ValueError, OverflowError): return None", "  return made"]
+    exec("\n".join(lines), known)  # noqa: S102  it is made of nothing but the names of our own fields
+    quick: Callable[[dict[str, Any]], Any] = known["quick"]
+    return quick

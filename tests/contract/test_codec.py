@@ -20,6 +20,7 @@ from broker.messages import (
     Float32Array,
     Frame,
     Header,
+    LogRecord,
     Message,
     Stored,
     Tick,
@@ -55,6 +56,31 @@ def test_every_kind_comes_back_as_it_was(kind: type[Message]) -> None:
 
 
 @settings(max_examples=300)
+@given(messages, st.data())
+def test_the_short_way_to_a_message_takes_nothing_that_the_long_way_would_not(
+    message: Message, data: st.DataObject
+) -> None:
+    plan = codec._PLANS[type(message)]
+    tree = cbor2.loads(codec.encode(message), semantic_decoders=codec._TAGS)[1]
+    if tree and data.draw(st.booleans()):
+        strange = st.sampled_from(
+            [None, True, 1, 1 << 63, -1 << 64, 1.5, math.inf, math.nan, "é", "a", b"b", [], {}, [1]]
+        )
+        tree[data.draw(st.sampled_from(sorted(tree)))] = data.draw(strange)
+    quick = plan._quick(tree)
+    if quick is not None and len(tree) > 1:
+        backwards = dict(reversed(tree.items()))  # what is in another order goes the long way
+        assert is_same(quick, plan.from_map(backwards))
+
+
+def test_a_reader_that_stumbled_reads_the_next_message() -> None:
+    good = codec.encode(sample(LogRecord))
+    for bad in (good[:-1], good + b"\x00", b"\xff", b"", b"\x82\x61a", b"\xf6", cbor2.dumps({"a": [1]})[:3]):
+        with pytest.raises(DecodeError):
+            codec.decode(bad)
+        assert codec.decode(good) == sample(LogRecord)
+
+
 @given(messages, headers)
 def test_any_message_comes_back_as_it_was(message: Message, header: Header) -> None:
     assert is_same(codec.decode(codec.encode(message)), message)
