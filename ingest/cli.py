@@ -29,6 +29,7 @@ COMMANDS = {
     "register": "put a bundle into the model registry, the same one at most once",
     "models": "list what is in the model registry, and which devices run it",
     "promote": "point an alias such as champion to a version of a model",
+    "health": "whether a worker or maintain --watch is at work, for containers",
     "fetch": "bring a bundle out of the model registry",
 }
 

@@ -40,6 +40,9 @@ class IngestSettings:
     batch: int = setting(2000, "messages that are stored in one transaction at most")
     receive_maximum: int = setting(4000, "messages the broker may have in flight to this worker")
     patience_s: float = setting(30.0, "how long to wait for the database at the start before giving up")
+    heartbeat: str = setting(
+        "", "file that is touched every second while the loop turns; tinyml ingest health reads it"
+    )
     public_url: str = setting("", "where people reach the API, for links in notifications: https://tinyml.example")
     webhook: str = setting("", "URL that gets each notification as JSON by POST; without it none")
     webhook_secret: str = setting("", "signs what the webhook gets (docs/knowledge.md)", secret=True)

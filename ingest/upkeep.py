@@ -11,6 +11,7 @@ import psycopg
 from broker.errors import TinymlError
 
 from .errors import IngestError
+from .heartbeat import Heartbeat
 from .jobs.job import Job, Site, trouble
 from .settings import IngestSettings
 from .stores.queries import query
@@ -44,14 +45,17 @@ class Upkeep:
     def watch(self) -> int:
         """Goes on until it is stopped; returns the exit status."""
         log.info("watching over %d jobs", len(self.jobs))
+        heartbeat = Heartbeat(self.site.settings.heartbeat)
         try:
             while not self._stopping:
                 for job in self.jobs:
                     if not self._stopping:
+                        heartbeat.beat()
                         self._attempt(job)
                 self._nap()
         finally:
             self.site.close()
+            heartbeat.stop()
         return 0
 
     def _nap(self) -> None:

@@ -26,6 +26,7 @@ from broker.messages import DeadLetter, Stored
 from .beacon import Beacon
 from .errors import IngestError, StoreAway
 from .filing import Filing
+from .heartbeat import Heartbeat
 from .inbox import Arrived, Inbox
 from .intake import SPOOLED, Record, read
 from .link import Callbacks, Incoming, Link
@@ -60,8 +61,17 @@ class Worker:
     The link's thread reads and checks what comes, while the worker's thread stores the batch before.
     """
 
-    def __init__(self, filing: Filing, options: Options, *, root: str = topics.ROOT, limits: Limits | None = None):
+    def __init__(
+        self,
+        filing: Filing,
+        options: Options,
+        *,
+        root: str = topics.ROOT,
+        limits: Limits | None = None,
+        heartbeat: Heartbeat | None = None,
+    ) -> None:
         self.filing, self.root = filing, root
+        self._heartbeat = heartbeat or Heartbeat("")
         self.limits = limits or Limits()
         self.beacon = Beacon(root)
         self.link = Link(
@@ -96,6 +106,7 @@ class Worker:
             reason, status = f"the worker failed: {type(error).__name__}", 1
         self.beacon.pause(reason)
         self.link.stop()
+        self._heartbeat.stop()
         return status
 
     # ---- the loop's thread -----------------------------------------------------------------------------------
@@ -119,6 +130,7 @@ class Worker:
                 return
 
     def _check_link(self) -> None:
+        self._heartbeat.beat()
         state = self.link.state
         if state.refused:
             raise RefusedError(state.reason)
@@ -161,6 +173,7 @@ class Worker:
     def _sleep(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while not self._stopping and time.monotonic() < until:
+            self._heartbeat.beat()
             time.sleep(min(NAP_S, seconds))
 
     def _say_stored(self, records: Sequence[Record], letters: Sequence[Letter]) -> None:

@@ -8,6 +8,7 @@ import signal
 from broker.connection import Options
 
 from ..filing import Filing
+from ..heartbeat import Heartbeat
 from ..settings import IngestSettings
 from ..stores.events import PostgresEvents
 from ..stores.objects import open_objects
@@ -36,9 +37,9 @@ def run(chosen: IngestSettings, _arguments: argparse.Namespace) -> int:
     )
     # Whatever the broker may have in flight to us has room.
     limits = Limits(batch=chosen.batch, room=2 * chosen.receive_maximum)
-    worker = Worker(
-        Filing(events, objects, patience_s=chosen.objects_patience_s), options, root=chosen.root, limits=limits
-    )
+    filing = Filing(events, objects, patience_s=chosen.objects_patience_s)
+    heartbeat = Heartbeat(chosen.heartbeat)
+    worker = Worker(filing, options, root=chosen.root, limits=limits, heartbeat=heartbeat)
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: worker.stop())
     try:
