@@ -10,13 +10,16 @@ from threading import Thread
 from typing import Any
 
 import psycopg
+import psycopg.rows
 import pytest
 
 from ingest.embedded import Postgres
 from ingest.errors import MigrationError
 from ingest.stores.migrate import Migration, available, migrate
 from tests.postgres import fresh_database
+from tests.rows import fill
 
+READINGS = 7  # the migration that made readings rows
 FIRST = Migration(1, "001_a.sql", "CREATE TABLE a (x bigint)")
 SECOND = Migration(2, "002_b.sql", "CREATE TABLE b (x bigint)")
 CATALOG = {
@@ -80,6 +83,47 @@ def test_the_migrations_and_the_schema_give_the_same_database(embedded_server: P
 @pytest.mark.timescale
 def test_the_migrations_and_the_schema_give_the_same_database_on_timescale(timescale_server: Postgres) -> None:
     assert same_database(timescale_server)
+
+
+# What a migration put elsewhere on purpose: readings became rows of their own.
+MOVED = {"telemetry": {"names", "ages", "readings"}}
+
+
+def rows_of(connection: psycopg.Connection, table: str, columns: list[str] | None = None) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+        rows = cursor.execute(f"SELECT * FROM {table} ORDER BY 1, 2".encode()).fetchall()
+    kept = columns or [name for name in (rows[0] if rows else {}) if name not in MOVED.get(table, ())]
+    return [{name: row[name] for name in kept} for row in rows]
+
+
+def check_migration_from(connection: psycopg.Connection, count: int) -> None:
+    """The rows of a database of the first so many migrations are all there after the rest of them."""
+    migrate(connection, available()[:count])
+    tables = set()
+    for number in (1, 2):
+        tables = fill(
+            connection, number=number, names=["fps", "rss"], ages=[60.0, 0.0], readings=[1.0, 2.0, 3.0, 4.0]
+        )
+    before = {table: rows_of(connection, table) for table in tables}
+    migrate(connection)
+    for table, rows in before.items():
+        assert len(rows) == 2, table
+        assert rows_of(connection, table, list(rows[0])) == rows, f"{table} after the migration from {count}"
+    (readings,) = connection.execute("SELECT count(*) FROM v_telemetry").fetchone() or (0,)
+    assert count >= READINGS or readings == 8
+
+
+@pytest.mark.parametrize("count", range(1, len(available())))
+def test_keeps_every_row_of_every_earlier_version(empty: psycopg.Connection, count: int) -> None:
+    check_migration_from(empty, count)
+
+
+@pytest.mark.timescale
+@pytest.mark.parametrize("count", range(1, len(available())))
+def test_keeps_every_row_of_every_earlier_version_on_timescale(timescale_server: Postgres, count: int) -> None:
+    for url in fresh_database(timescale_server, migrated=False):
+        with psycopg.connect(url, autocommit=True) as connection:
+            check_migration_from(connection, count)
 
 
 def test_every_view_can_be_read(empty: psycopg.Connection) -> None:
