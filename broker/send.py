@@ -41,6 +41,7 @@ retained at the broker, so that a device that is away gets it when it is back.
   tinyml send porch-1 config porch.toml                   exactly these settings, none of those wanted before
   tinyml send porch-1 command diagnostics                 versions, settings, faults, latencies, last log lines
   tinyml send porch-1 command send-sample                 the next frame, with what its privacy level lets out
+  tinyml send porch-1 command upload-snapshot             the newest snapshot, in chunks; GET /devices/porch-1/blobs
   tinyml send porch-1 command restart --deadline 10m      not begun later than ten minutes from now
   tinyml send porch-1 command                             commands that no answer has ended yet
   tinyml send porch-1 command --withdraw c-5f3a9c01       takes one back
@@ -84,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
     config.add_argument("items", nargs="*", metavar="FILE.toml|NAME=VALUE", help="a whole document, or changes to it")
     config.add_argument("--unset", nargs="+", default=[], metavar="NAME", help="back to how the device was set up")
     command = wishes.add_parser("command", help="something to do once")
-    command.add_argument("verb", nargs="?", help="snapshot, send-sample, diagnostics, rebirth or restart")
+    command.add_argument("verb", nargs="?", help="snapshot, upload-snapshot, send-sample, diagnostics, rebirth ...")
     command.add_argument("items", nargs="*", metavar="NAME=VALUE", help="arguments of the verb")
     command.add_argument("--deadline", metavar="TIME", help="not to be begun later: 30s, 10m, 6h, 2d from now")
     command.add_argument("--withdraw", nargs="+", default=[], metavar="ID", help="take back commands instead")

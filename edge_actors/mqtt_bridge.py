@@ -12,11 +12,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Protocol
 
 from broker import codec, topics
 from broker.connection import Connection, Delivery, Options, Will
 from broker.errors import DecodeError, TooLargeError, TopicError
-from broker.messages import Birth, Header, IngestState, LabelAssigned, Message, Status, Stored, Tick
+from broker.messages import Birth, BlobChunk, Header, IngestState, LabelAssigned, Message, Status, Stored, Tick
 
 from .in_flight import InFlight
 from .link_budget import FRAMING, LinkBudget
@@ -30,6 +31,16 @@ KEPT_LABELS = 256  # the server has no more of them outstanding for a device
 KEPT_ANSWERS = 1024  # a `Stored` that is dropped comes again when its records are sent again
 IDLE_S = 0.5  # how long the bridge sleeps when nothing wakes it
 AT_ONCE = 50  # records read from the spool in one go
+BULK_AT_ONCE = 2  # chunks on their way to the broker: what a record may have to wait for on a slow link
+BULK_RANK = topics.Rank.PICTURE  # whose budget on a metered link they use
+
+
+class Bulk(Protocol):
+    """Chunks that the server asked for; for any thread, and nobody waits."""
+
+    def next(self) -> BlobChunk | None: ...
+
+    def unsent(self, chunk: BlobChunk) -> None: ...
 
 
 class MqttBridge:
@@ -52,12 +63,14 @@ class MqttBridge:
         root: str = topics.ROOT,
         in_flight: InFlight | None = None,
         budget: LinkBudget | None = None,
+        bulk: Bulk | None = None,
     ) -> None:
         self.device, self.birth, self.root = topics.check_device(device), birth, root
         self.mode, self.wanted = mode, wanted
         self.spool, self.doors, self.tick = spool, doors, tick
         self.in_flight = InFlight() if in_flight is None else in_flight
         self.budget = LinkBudget() if budget is None else budget
+        self.bulk = bulk
         self.counts: Counter[str] = Counter()
         self.connection = Connection(
             replace(options, client_id=device, will=self._will),
@@ -79,6 +92,7 @@ class MqttBridge:
         self._reported: dict[type[Message], Message] = {}  # what is retained beside status and birth
         self._unsaid: set[type[Message]] = set()  # of these, what the present link has not been told
         self._up_since: float | None = None
+        self._chunks: set[int] = set()  # mids of chunks that the broker has not confirmed
         self._refusals: set[str] = set()
         self._device_faults: tuple[str, ...] = ()
         self._told = ""  # the reason for having no link that was logged last
@@ -180,8 +194,14 @@ class MqttBridge:
     def _on_down(self, _reason: str) -> None:
         with self._changed:
             self._up_since = self._ingest = None  # the next link says anew who listens
+            self._chunks.clear()  # the server asks again for those that did not arrive
 
-    def _on_published(self, _mid: int, code: int) -> None:
+    def _on_published(self, mid: int, code: int) -> None:
+        with self._changed:
+            if mid in self._chunks:
+                self._chunks.discard(mid)
+                self._woken = True
+                self._changed.notify_all()
         if code >= 0x80:
             self._refused("publish_refused", f"the broker refuses what the device publishes (0x{code:02x})")
 
@@ -254,6 +274,7 @@ class MqttBridge:
             self._take_answers()
             self._deliver_labels()
             self._send()
+            self._send_bulk()
             self._tell_no_link()
 
     def _take_answers(self) -> None:
@@ -331,6 +352,41 @@ class MqttBridge:
         with self._changed:
             self.counts["uplink_resent" if again else "uplink_published"] += 1
             self.counts[f"uplink_{record.path.partition('/')[0]}_bytes"] += len(record.data)
+        return True
+
+    def _send_bulk(self) -> None:
+        """Sends chunks while no record could be sent; the budget holds them back like pictures."""
+        records, size = self.in_flight.free
+        while self.bulk is not None and records > 0 and size > 0 and BULK_RANK in self.budget.open(self.tick()):
+            with self._changed:
+                if not self._listening() or len(self._chunks) >= BULK_AT_ONCE:
+                    return
+            chunk = self.bulk.next()
+            if chunk is None or not self._publish_chunk(self.bulk, chunk):
+                return
+
+    def _publish_chunk(self, bulk: Bulk, chunk: BlobChunk) -> bool:
+        """Sends a chunk; False where it has to wait."""
+        topic = f"{self.root}/{self.device}/{topics.path_of(chunk)}"
+        data = codec.encode(chunk, self._header())
+        size = len(topic) + len(data) + FRAMING
+        if not self.budget.admits(BULK_RANK, size):
+            bulk.unsent(chunk)
+            return False
+        try:
+            with self._changed:  # the broker may confirm it before `publish` returns
+                mid = self.connection.publish(topic, data)
+                if mid is not None:
+                    self._chunks.add(mid)
+                    self.counts["uplink_chunks"] += 1
+                    self.counts["uplink_blob_bytes"] += len(data)
+        except TooLargeError as error:
+            log.warning("a chunk of %.12s stays on the device: %s", chunk.sha256, error)
+            return True
+        if mid is None:
+            bulk.unsent(chunk)
+            return False
+        self.budget.sent(BULK_RANK, size)
         return True
 
     def _tell_no_link(self) -> None:

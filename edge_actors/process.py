@@ -289,6 +289,7 @@ class EdgeProcess:
             tick=self.ticker.tick,
             mode=settings.mode,
             wanted=self.managed.take if self.managed else _nobody,
+            bulk=self.managed.blobs if self.managed else None,
             root=settings.root,
             in_flight=InFlight(settings.in_flight, settings.in_flight_kb << 10, settings.confirm_timeout_s),
             budget=settings.link_budget(),

@@ -7,6 +7,7 @@ from typing import Any, Never
 from broker import codec, topics
 from broker.messages import (
     AdaptationDecided,
+    BlobOffered,
     CameraFaulted,
     CameraRecovered,
     CommandReported,
@@ -41,6 +42,7 @@ Leaving = (
     | LabelAcknowledged
     | LabelRequested
     | CommandReported
+    | BlobOffered
     | Predictions
     | Telemetry
     | LogRecord

@@ -6,6 +6,7 @@ from typing import Any
 
 from broker.messages import (
     AdaptationDecided,
+    BlobOffered,
     CameraDoubted,
     CameraFaulted,
     CameraRecovered,
@@ -72,6 +73,7 @@ DOORS: dict[type[Message], Door] = {
     SnapshotSaved: Door(room=4),
     LabelAssigned: Door(room=64),  # refused when full: the bridge keeps the label and tries again
     CommandReported: Door(room=64),  # what the rim itself has done; before what it leaves to actors
+    BlobOffered: Door(room=4),  # where refused it is offered again
     CommandIssued: Door(room=16),
     Vitals: Door(room=2, drop_oldest=True, tells_time=True),
     Frame: Door(room=1, drop_oldest=True, tells_time=True),  # the newest picture wins
@@ -107,6 +109,7 @@ ROUTES: dict[type[Message], tuple[str, ...]] = {
     LabelApplied: ("adapter", "state_manager"),
     CommandIssued: ("state_manager", "quarantine"),
     CommandReported: ("uplink",),
+    BlobOffered: ("uplink",),
     SnapshotRequested: (),  # the runtime itself answers
     SnapshotSaved: ("state_manager",),
     SnapshotTaken: ("uplink",),

@@ -18,10 +18,18 @@ LOOK_S = 0.5
 
 
 class Desk:
-    """`take` and `heard` are for any thread and never wait; the rest happens on the desk's own."""
+    """`take` and `heard` are for any thread and never wait; the rest happens on the desk's own.
 
-    def __init__(self, commands: Commands, configure: Callable[[ConfigDesired], object]) -> None:
-        self._commands, self._configure = commands, configure
+    `look` is called there a few times a second.
+    """
+
+    def __init__(
+        self,
+        commands: Commands,
+        configure: Callable[[ConfigDesired], object],
+        look: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._commands, self._configure, self._look = commands, configure, look
         self._changed = threading.Condition()
         self._desired: ConfigDesired | None = None  # the newest
         self._issued: dict[str, CommandIssued] = {}
@@ -75,6 +83,7 @@ class Desk:
             for command in issued:
                 self._commands.take(command)
             self._commands.look()
+            self._look()
 
 
 class Overheard:

@@ -6,12 +6,24 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from broker.messages import CommandIssued, CommandReported, ConfigDesired, Message, ModelDesired, Tick
+from broker.messages import (
+    BlobOffered,
+    BlobWanted,
+    CommandIssued,
+    CommandReported,
+    ConfigDesired,
+    Message,
+    ModelDesired,
+    Tick,
+)
 
-from ..errors import CommandError
+from ..errors import CommandError, StateDirectoryError
 from ..ports.kept import Kept
+from ..ports.kept_snapshots import kept as kept_snapshots
 from ..ports.outbox import Outbox
+from ..ports.snapshots import SUFFIX
 from ..settings import EdgeSettings
+from .blobs import Blobs
 from .commands import Commands, Verbs
 from .config import RemoteConfig
 from .desk import Desk, Overheard
@@ -24,7 +36,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONFIG, COMMANDS = "config.json", "commands.json"  # in the state directory
+CONFIG, COMMANDS, BLOBS = "config.json", "commands.json", "blobs.json"  # in the state directory
+BLOB_FILES = "blobs"  # a folder there
 PATIENCE_S = 5.0  # with the loop, when it is to take a report
 
 
@@ -42,6 +55,12 @@ class Managed:
         self.models = Models(
             process, setup.bundle, report=lambda report: self._bridge().report(report), kept=self._take_labels
         )
+        self.blobs = Blobs(
+            process.state.path / BLOB_FILES,
+            Kept(process.state.path / BLOBS),
+            self._offer,
+            self._tick,
+        )
         self.commands = Commands(
             Kept(process.state.path / COMMANDS),
             Verbs(
@@ -51,12 +70,13 @@ class Managed:
                     "send-sample": self._to_the_actors,
                     "diagnostics": lambda _command: diagnostics(process, self._lines),
                     "rebirth": self._rebirth,
+                    "upload-snapshot": self._upload_snapshot,
                 },
             ),
             report=self._report,
             tick=self._tick,
         )
-        self.desk = Desk(self.commands, self._configure)
+        self.desk = Desk(self.commands, self._configure, self.blobs.look)
         self._lines = LastLines()
         self.live: dict[str, Callable[[EdgeSettings], object]] = {
             "reading_s": lambda settings: self.process.probe.every(settings.reading_s),
@@ -72,6 +92,8 @@ class Managed:
         """Something that came down; for any thread."""
         if isinstance(message, ModelDesired):
             self.models.take(message)
+        elif isinstance(message, BlobWanted):
+            self.blobs.wanted(message)
         else:
             self.desk.take(message)
 
@@ -115,6 +137,22 @@ class Managed:
     def _rebirth(self, _command: CommandIssued) -> dict[str, str]:
         self._bridge().announce()
         return {}
+
+    def _offer(self, offer: BlobOffered) -> bool:
+        return self.process.doors.post(offer)
+
+    def _upload_snapshot(self, _command: CommandIssued) -> dict[str, str]:
+        """The newest snapshot that is whole; the server fetches it when it likes."""
+        try:
+            whole = [one for one in kept_snapshots(self.process.state.path / "snapshots") if one.snapshot]
+        except StateDirectoryError as error:
+            raise CommandError(str(error)) from None
+        whole = [one for one in whole if one.path.suffix == SUFFIX]
+        if not whole or whole[-1].snapshot is None:
+            raise CommandError("there is no snapshot yet; the command `snapshot` makes one")
+        name = whole[-1].snapshot.snapshot
+        sha256, size = self.blobs.add(whole[-1].path, "snapshot", name)
+        return {"snapshot": name, "sha256": sha256, "size": str(size)}
 
     def _report(self, report: CommandReported) -> None:
         doors = self.process.doors

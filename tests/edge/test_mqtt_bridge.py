@@ -17,7 +17,9 @@ import pytest
 from broker import codec, topics
 from broker.embedded import BrokerProcess, find_mosquitto
 from broker.messages import (
+    BLOB_CHUNK,
     Birth,
+    BlobChunk,
     DriftDetected,
     Header,
     IngestState,
@@ -246,6 +248,65 @@ def test_in_quiet_hours_nothing_is_sent_where_people_want_that(scene: Scene) -> 
     assert not bridge.drain(60.0)
     assert scene.server.seqs() == []
     assert scene.spool.stats().records == 2
+
+
+class Pile:
+    """Chunks of something large, as many as a test wants."""
+
+    def __init__(self, chunks: int, size: int = BLOB_CHUNK) -> None:
+        self.left, self.size = list(range(chunks)), size
+
+    def next(self) -> BlobChunk | None:
+        return BlobChunk(sha256="ab" * 32, index=self.left.pop(0), data=bytes(self.size)) if self.left else None
+
+    def unsent(self, chunk: BlobChunk) -> None:
+        self.left.insert(0, chunk.index)
+
+
+def chunks(scene: Scene) -> list[int]:
+    return [message.index for _, _, message in list(scene.server.heard) if isinstance(message, BlobChunk)]
+
+
+def test_chunks_go_a_few_at_a_time_and_after_the_records(scene: Scene) -> None:
+    scene.put(*[LogRecord(text="x" * 100) for _ in range(30)])
+    bridge = scene.bridge(bulk=Pile(12))
+    scene.server.listen()
+    wait_until(lambda: chunks(scene) == list(range(12)))
+    kinds = [type(message) for _, _, message in scene.server.heard]
+    assert kinds.index(BlobChunk) > max(number for number, kind in enumerate(kinds) if kind is LogRecord)
+    assert bridge.metrics()["uplink_chunks"] == 12
+    assert all(header.seq == 0 for _, header, message in scene.server.heard if isinstance(message, BlobChunk))
+
+
+def test_chunks_wait_while_the_window_of_the_records_is_full_and_while_nobody_listens(scene: Scene) -> None:
+    scene.server.answer = store_never
+    scene.put(*[LogRecord() for _ in range(8)])
+    pile = Pile(3)
+    scene.bridge(in_flight=InFlight(records=5), bulk=pile)
+    wait_until(scene.server.statuses)
+    scene.server.listen()
+    wait_until(lambda: len(scene.server.seqs()) == 5)
+    assert chunks(scene) == []
+    scene.server.store(scene.spool.boot, *range(1, 9))
+    wait_until(lambda: chunks(scene) == [0, 1, 2])
+
+
+def test_chunks_use_the_budget_of_pictures(scene: Scene) -> None:
+    now = 60.0
+    pile = Pile(3, size=4_000)
+    scene.bridge(budget=LinkBudget({"picture": 5_000}, monotonic=lambda: now), bulk=pile)
+    scene.server.listen()
+    wait_until(lambda: chunks(scene) == [0] and pile.left == [1, 2])
+    now += 3660.0
+    wait_until(lambda: chunks(scene) == [0, 1])
+
+
+def test_chunks_wait_in_quiet_hours(scene: Scene) -> None:
+    pile = Pile(1)
+    bridge = scene.bridge(budget=LinkBudget(quiet=QuietHours.of("23:00-01:00 UTC")), bulk=pile)
+    scene.server.listen()
+    wait_until(lambda: bridge.budget.holding and bridge.metrics()["link_up_s"])
+    assert (chunks(scene), pile.left) == ([], [0])
 
 
 def test_a_new_fault_is_in_the_retained_status_at_once(scene: Scene) -> None:

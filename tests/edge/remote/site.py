@@ -48,9 +48,9 @@ class Site:
         self._thread.join(20)
         assert not self._thread.is_alive()
 
-    def say(self, path: str, message: Message) -> None:
+    def say(self, path: str, message: Message, *, retain: bool = True) -> None:
         topic = f"{self.server.root}/dev1/{path}"
-        self.server.connection.publish(topic, codec.encode(message), retain=True)
+        self.server.connection.publish(topic, codec.encode(message), retain=retain)
 
     def command(self, command: str, verb: str, **more: Any) -> list[CommandReported]:
         """Issues a command and waits for its last report; all its reports."""

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from pathlib import Path
 
-from broker.messages import Birth, CommandReported, ConfigDesired, SampleQuarantined, SnapshotTaken
+from broker.messages import (
+    BLOB_CHUNK,
+    Birth,
+    BlobChunk,
+    BlobOffered,
+    BlobWanted,
+    CommandReported,
+    ConfigDesired,
+    SampleQuarantined,
+    SnapshotTaken,
+)
+from edge_actors.ports.snapshots import load
 from tests.edge.remote.site import Site
 from tests.support import wait_until
 
@@ -58,3 +71,27 @@ def test_a_restart_is_accepted_before_and_done_after_it(site: Site) -> None:
     boots = [header.boot for _, header, one in site.server.heard if isinstance(one, CommandReported)]
     assert boots[0] != boots[1]
     assert len(site.processes) == 2
+
+
+def test_a_snapshot_is_offered_sent_in_chunks_and_let_go(site: Site) -> None:
+    site.command("c1", "snapshot")
+    taken = site.heard(SnapshotTaken)[-1]
+    result = site.command("c2", "upload-snapshot")[-1].result
+    assert result["snapshot"] == taken.snapshot
+    wait_until(lambda: site.heard(BlobOffered))
+    offered = site.heard(BlobOffered)[-1]
+    assert (offered.sha256, str(offered.size)) == (result["sha256"], result["size"])
+    assert (offered.what, offered.name) == ("snapshot", taken.snapshot)
+
+    def whole() -> bytes:
+        pieces = {chunk.index: chunk.data for chunk in site.heard(BlobChunk)}
+        return b"".join(pieces[index] for index in sorted(pieces))
+
+    path = f"blob-wanted/{offered.sha256}"
+    site.say(path, BlobWanted(sha256=offered.sha256, ranges=((0, offered.size // BLOB_CHUNK),)), retain=False)
+    wait_until(lambda: len(whole()) == offered.size, 20)
+    assert hashlib.sha256(whole()).hexdigest() == offered.sha256
+    assert load(whole(), Path("uploaded")).snapshot == taken.snapshot
+    site.say(path, BlobWanted(sha256=offered.sha256), retain=False)
+    folder = site.processes[0].state.path / "blobs"
+    wait_until(lambda: not list(folder.iterdir()))
