@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from platform_api.demo.process import Process
 
-from . import packets
+from . import chaos, packets
 from .packets import Packets
-from .place import Place, asleep, cpu_s
+from .place import Place, asleep, cpu_s, memory_mb
 from .publisher import Publisher
 
 Figures = dict[str, float]
@@ -108,6 +113,127 @@ def check(place: Place, table: str, made: Sequence[Packets], bad: int = 0) -> No
     found = place.counted(table, boots)
     if found != (wanted, wanted):
         raise WrongCountError(f"{wanted} records were confirmed, and there are {found[0]} rows of {found[1]}")
+
+
+def latency(place: Place, count: int, rate: float = 10_000) -> Figures:
+    """Milliseconds from a publish to `stored` at its device, at a steady rate; the row is there before that."""
+    made = loads(count)
+    publisher = Publisher(place.broker.url, CONNECTIONS)
+    took: list[npt.NDArray[np.float64]] = []
+
+    def stored(number: int, records: slice) -> None:
+        took.append(time.monotonic() - publisher.links[number].sent_at[records])
+
+    try:
+        with place.workers():
+            warm_up(publisher)
+            publisher.on_stored = stored
+            seconds = publisher.publish(made, rate=rate)
+            check(place, "drift_event", made)
+    finally:
+        publisher.close()
+    if publisher.again:
+        raise WrongCountError(f"{publisher.again} messages had to be sent again at {rate:g}/s")
+    p50, p95, p99 = np.percentile(np.concatenate(took), (50, 95, 99)) * 1e3
+    return {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "per_s": count / seconds}
+
+
+def telemetry(place: Place, count: int) -> Figures:
+    """Readings a second through MQTT, exactly once, of a backlog of telemetry messages."""
+    made = loads(count, "telemetry")
+    each = packets.READINGS[0] * packets.READINGS[1]
+    publisher = Publisher(place.broker.url, CONNECTIONS)
+    try:
+        with place.workers() as started:
+            publisher.publish(loads(400, "telemetry"), outstanding=400)
+            with asleep(started):
+                publisher.publish(made, until_stored=False)
+            before = Cpu(place, started)
+            seconds = publisher.until(lambda: publisher.stored >= count)
+            figures = {"rows_per_s": each * count / seconds, "messages_per_s": count / seconds, **before.since(count)}
+            check(place, "telemetry", made)
+            (rows,) = place.ask("SELECT count(*) FROM reading")
+            if rows != each * (count + 400):
+                raise WrongCountError(f"{each * (count + 400)} readings were confirmed, and there are {rows}")
+            return figures
+    finally:
+        publisher.close()
+
+
+def start(place: Place) -> Figures:
+    """Seconds from the start of the worker's process until its first record is confirmed; megabytes it then has."""
+    publisher = Publisher(place.broker.url, CONNECTIONS)
+    try:
+        publisher.until(lambda: not publisher.listening)
+        began = time.monotonic()
+        worker = place.launch("worker", place.worker_argv())
+        try:
+            publisher.until(lambda: publisher.listening)
+            listening_s = time.monotonic() - began
+            publisher.publish(loads(CONNECTIONS, devices=CONNECTIONS))
+            seconds = time.monotonic() - began
+            return {"first_row_s": seconds, "listening_s": listening_s, "rss_mb": memory_mb(worker.pid)[0]}
+        finally:
+            worker.stop()
+    finally:
+        publisher.close()
+        place.empty()
+
+
+def memory(place: Place, count: int, part: int = 100_000) -> Figures:
+    """Megabytes of a worker that stores `count` messages, at the tenth and at the end; tables are emptied often."""
+    publisher = Publisher(place.broker.url, CONNECTIONS)
+    sizes = []
+    try:
+        with place.workers() as (worker,):
+            began = time.monotonic()
+            for _ in range(max(1, count // part)):
+                publisher.publish(loads(min(part, count)), outstanding=OUTSTANDING)
+                sizes.append(memory_mb(worker.pid)[0])
+                place.empty()
+            seconds = time.monotonic() - began
+            peak = memory_mb(worker.pid)[1]
+    finally:
+        publisher.close()
+    tenth = sizes[max(0, len(sizes) // 10 - 1)]
+    return {"messages": count, "tenth_mb": tenth, "end_mb": sizes[-1], "peak_mb": peak, "per_s": count / seconds}
+
+
+def fleet(place: Place, devices: int, rate: float, seconds: float) -> Figures:
+    """What `tinyml simulate` tells of so many connected devices."""
+    with place.workers():
+        more = ("--devices", str(devices), "--rate", str(rate), "--duration", str(seconds))
+        told = simulated(place, place.simulate("simulate", *more), 300)
+    return {name: told[name] for name in ("most_connected", "made", "lost", "duplicated")} | {
+        name: told["device_to_stored"][name] for name in ("p50_ms", "p95_ms", "p99_ms")
+    }
+
+
+def kills(place: Place, events: int, workers: int, brokers: int, databases: int = 0, seed: int = 1) -> Figures:
+    """Lost and stored twice of `events` records, while parts are killed in the middle of a stall of the database."""
+    count = workers + brokers + databases
+    seconds = max(10.0, chaos.EACH_S * count)
+    with place.workers(2) as started:
+        fleet = place.simulate(
+            *("kills", "--devices", "200", "--rate", str(events / seconds), "--duration", str(seconds)),
+            *("--reconnect-s", "1", "--confirm-timeout-s", "5", "--drain", "120"),
+        )
+        try:
+            done = chaos.play(place, started, {"worker": workers, "broker": brokers, "database": databases}, seed)
+        except BaseException:
+            fleet.stop()
+            raise
+        told = simulated(place, fleet, 300 + seconds)
+    figures = {name: told[name] for name in ("made", "stored", "lost", "duplicated", "sent_again", "reconnects")}
+    return {**figures, "kills": done}
+
+
+def simulated(place: Place, process: Process, timeout_s: float) -> dict[str, Any]:
+    """The report of a simulation, when it has ended."""
+    if process.wait(timeout_s) not in (0, 1):
+        raise WrongCountError(f"the simulation failed; its log is {process.log}")
+    report: dict[str, Any] = json.loads(place.report(process).read_text())
+    return report
 
 
 class Cpu:

@@ -19,7 +19,8 @@ from broker.messages import DriftDetected, Float32Array, Header, Message, Teleme
 FIRST_SEQ = 1 << 16  # from here on a sequence number has four bytes, so that all packets are equally long
 SEQ, PACKET_ID = 0x5A5B5C5D, 0x7A7B  # what is looked for in the template
 WALL_US, MONO_US = 1_790_000_123_456_789, 0x1122334455667  # both have eight bytes
-STEP_US = 50_000  # between two events of a device
+STEP_US = {"drift": 50_000, "telemetry": 10_000_000}  # between two messages of a device
+READINGS = (10, 10)  # rows and names of a telemetry message
 MOST_IN_FLIGHT = 60_000  # packet ids are used again after so many
 
 
@@ -63,8 +64,9 @@ def drift(device: str, boot: str) -> tuple[str, bytes]:
     return _sent(message, device, boot)
 
 
-def telemetry(device: str, boot: str, rows: int = 10, names: int = 10) -> tuple[str, bytes]:
-    """Topic and payload of a batch of rows x names readings."""
+def telemetry(device: str, boot: str) -> tuple[str, bytes]:
+    """Topic and payload of a batch of readings."""
+    rows, names = READINGS
     readings = np.linspace(0.0, 100.0, rows * names, dtype="<f4")
     message = Telemetry(
         at=MONO_US / 1e6,
@@ -93,10 +95,12 @@ def build(
     templates = [np.frombuffer(_packet(*make(device, boot)), np.uint8) for device in devices]
     data = np.resize(np.stack(templates), (count, len(templates[0])))
     turn = np.arange(count) // len(devices)
+    apart_us = turn * STEP_US[kind]
+    now_us -= int(apart_us[-1])  # the last one is of now
     sample = templates[0].tobytes()
     _put(data, sample, SEQ.to_bytes(4, "big"), (first_seq + turn).astype(">u4"))
-    _put(data, sample, WALL_US.to_bytes(8, "big"), (now_us + turn * STEP_US).astype(">u8"))
-    _put(data, sample, MONO_US.to_bytes(8, "big"), (MONO_US + turn * STEP_US).astype(">u8"))
+    _put(data, sample, WALL_US.to_bytes(8, "big"), (now_us + apart_us).astype(">u8"))
+    _put(data, sample, MONO_US.to_bytes(8, "big"), (MONO_US + apart_us).astype(">u8"))
     _put(data, sample, PACKET_ID.to_bytes(2, "big"), (np.arange(count) % MOST_IN_FLIGHT + 1).astype(">u2"))
     return Packets(data, devices, boot, first_seq)
 

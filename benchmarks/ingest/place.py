@@ -14,7 +14,7 @@ import psycopg
 
 from broker.process import BrokerProcess, shipped_limits
 from ingest.embedded import EmbeddedPostgres, Postgres, TimescalePostgres
-from ingest.stores.events import connect
+from ingest.stores.events import connect, server_level
 from ingest.stores.migrate import migrate
 from platform_api.demo.process import Process, tinyml
 
@@ -50,13 +50,35 @@ class Place:
         self.broker.stop()
         self.database.remove()
 
-    def start(self, name: str, argv: Sequence[str], ready: str) -> Process:
-        """A process that has said it is ready."""
+    def about(self) -> str:
+        """What it was measured on."""
+        (version,) = self.ask("SHOW server_version")
+        with connect(self.database.url) as connection:
+            level = server_level(connection)
+        return f"PostgreSQL {version} ({level}), fsync on, Mosquitto, {os.cpu_count()} processors"
+
+    def launch(self, name: str, argv: Sequence[str]) -> Process:
+        """A process, from now on."""
         self._numbers += 1
         process = Process(name, argv, self.directory / f"{self._numbers:03}-{name}.log")
         process.start()
+        return process
+
+    def start(self, name: str, argv: Sequence[str], ready: str) -> Process:
+        """A process that has said it is ready."""
+        process = self.launch(name, argv)
         process.wait_for(ready)
         return process
+
+    def simulate(self, name: str, *more: str) -> Process:
+        """`tinyml simulate` here, from the moment on at which all devices are connected."""
+        report = self.directory / f"{self._numbers + 1:03}-{name}.json"
+        where = ("--broker", self.broker.url, "--database", self.database.url, "--json", str(report))
+        return self.start(name, tinyml("simulate", *where, *more), "making ")
+
+    def report(self, process: Process) -> Path:
+        """Where a simulation writes what it found."""
+        return process.log.with_suffix(".json")
 
     def worker_argv(self) -> list[str]:
         where = ("--broker", self.broker.url, "--database", self.database.url)

@@ -46,6 +46,7 @@ class Link:
         answer = self._wait(ConnAckPacket)
         self.window = min(answer.receive_max, MOST_IN_FLIGHT)
         self.bytes = memoryview(b"")
+        self.sent_at = np.zeros(0)  # by packet, when it was given to the kernel
         self.count = self.length = self.sent_bytes = self.acked = self.allowed = 0
 
     def subscribe(self, filters: Sequence[str]) -> None:
@@ -58,6 +59,7 @@ class Link:
         self.bytes = memoryview(np.ascontiguousarray(data).reshape(-1).data)
         self.count, self.length = data.shape
         self.sent_bytes, self.acked, self.allowed = 0, 0, self.count
+        self.sent_at = np.zeros(self.count)
 
     @property
     def done(self) -> bool:
@@ -67,10 +69,12 @@ class Link:
         """Sends what window and allowance let; True where the kernel would not take it all."""
         until = min(self.allowed, self.acked + self.window) * self.length
         while self.sent_bytes < until:
+            before = self.sent_bytes // self.length
             try:
                 self.sent_bytes += self.sock.send(self.bytes[self.sent_bytes : min(until, self.sent_bytes + CHUNK)])
             except BlockingIOError:
                 return True
+            self.sent_at[before : self.sent_bytes // self.length] = time.monotonic()
         return False
 
     def hear(self) -> list[PublishPacket]:
