@@ -123,11 +123,13 @@ class Mail:
             raise SettingsError(f"smtp has to be a URL with a host and one of {', '.join(f'{s}://' for s in _PORTS)}")
         if parts.password:
             raise SettingsError("smtp must not hold the password; it belongs into smtp_password")
+        if not self.password.isascii():
+            raise SettingsError("smtp_password can hold ASCII only; mail servers do not agree on more")
+        if not self.to:
+            raise SettingsError("mail_to has to name somebody where smtp names a server")
         for address in (self.sender, *self.to):
             if "@" not in address or not address.isprintable() or any(c in address for c in " ,;<>"):
                 raise SettingsError(f"{address!r} is no mail address")
-        if not self.to:
-            raise SettingsError("mail_to has to name somebody where smtp names a server")
 
     def send(self, mail: str, notices: Sequence[Notice]) -> None:
         """One mail with all of them; `mail` names it, the same when it is sent again. Raises NotDelivered."""
@@ -166,7 +168,7 @@ class Mail:
     def _compose(self, mail: str, notices: Sequence[Notice]) -> EmailMessage:
         message = EmailMessage()
         first = notices[0].title if len(notices) == 1 else f"{len(notices)} notifications, {notices[0].title} ..."
-        message["Subject"] = f"[tinyml] {first}"
+        message["Subject"] = f"[tinyml] {' '.join(first.split())}"
         message["From"], message["To"] = self.sender, ", ".join(self.to)
         message["Date"] = formatdate()
         message["Message-ID"] = f"<{mail}@{self.sender.rpartition('@')[2]}>"

@@ -517,7 +517,7 @@ ORDER BY notification
 LIMIT %s;
 
 -- :name due_mails
--- Critical ones at once, a mail each; the others together, one mail an interval.
+-- Critical ones at once, a mail each; the others together, one mail an interval, and none while one cannot be sent.
 SELECT d.notification, d.mail, n.severity = 'critical' AS alone, d.tries
 FROM notification_delivery d
 JOIN notification n ON n.id = d.notification
@@ -525,7 +525,9 @@ WHERE d.channel = 'mail' AND d.state = 'waiting' AND d.next_try <= now() AND (
     d.mail IS NOT NULL OR n.severity = 'critical' OR NOT EXISTS (
         SELECT FROM notification_delivery s
         JOIN notification o ON o.id = s.notification
-        WHERE s.channel = 'mail' AND s.sent_at > now() - %(digest_s)s * interval '1 second' AND o.severity <> 'critical'
+        WHERE s.channel = 'mail' AND o.severity <> 'critical' AND (
+            s.sent_at > now() - %(digest_s)s * interval '1 second' OR (s.state = 'waiting' AND s.mail IS NOT NULL)
+        )
     )
 )
 ORDER BY d.notification;

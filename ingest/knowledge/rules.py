@@ -43,9 +43,7 @@ def _incident_title(facts: Facts, _: str) -> str:
 
 def _incident_text(facts: Facts, _: str) -> str:
     if facts["kind"] == "away":
-        return (
-            f"{facts['devices']} of {facts['online']} online devices went away within a quarter of an hour."
-        )
+        return f"{facts['devices']} of {facts['online']} online devices went away within a quarter of an hour."
     what = f"drift of type {facts['type']}" if facts["kind"] == "drift" else f"the camera fault {facts['type']}"
     bundle = f" with bundle {facts['bundle']}" if facts["kind"] == "drift" and facts["bundle"] else ""
     said = f"Within an hour {what} began on {facts['devices']} of {facts['online']} devices{bundle}."

@@ -7,7 +7,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from broker.messages import Birth, DriftDetected, Telemetry
+from broker.messages import Birth, DriftDetected, Status, Telemetry
 from tests.knowledge.fleet import Fleet
 
 OTHER_INSTALLATION = "ffffffff-000001"
@@ -113,8 +113,6 @@ def test_faults_of_cameras_and_absences_are_over_when_they_end(fleet: Fleet) -> 
 
 
 def test_who_says_that_it_stops_is_not_away(fleet: Fleet) -> None:
-    from broker.messages import Status  # noqa: PLC0415
-
     fleet.appears("pi-1")
     fleet.says("pi-1", Status(state="stopped", session=1), mono_us=9)
     fleet.works()

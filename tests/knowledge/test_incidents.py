@@ -10,6 +10,7 @@ import pytest
 
 from broker.messages import DriftDetected
 from ingest.embedded import Postgres
+from ingest.knowledge import incidents
 from tests.knowledge.fleet import Fleet
 from tests.postgres import fresh_database
 
@@ -201,8 +202,6 @@ def test_replay_in_another_order_gives_the_same_incidents(embedded_server: Postg
 
 
 def test_a_run_that_is_killed_leaves_nothing_half_done(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ingest.knowledge import incidents  # noqa: PLC0415
-
     fleet.appears(*PIS)
     for pi in PIS[:3]:
         fleet.drifts(pi)
