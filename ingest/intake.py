@@ -71,7 +71,8 @@ def gather(records: Sequence[Record], batch: Batch) -> list[Letter]:
             CONSUMERS[type(record.message)](record.header, record.message, batch)
         except Poison as error:
             refused.append(record.refused(str(error)))
-        batch.heard.add(record.header.device)
+        if not topics.of_kind(type(record.message)).retained:  # that one is read again whenever a worker starts
+            batch.heard.add(record.header.device)
     return refused
 
 

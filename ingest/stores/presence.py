@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -34,41 +35,62 @@ def of_birth(header: Header, birth: Birth) -> Standing:
     return Standing(header.boot, birth.session)
 
 
-def overrules(new: Standing, old: Standing | None, live: bool = True) -> bool:
+def of_report(header: Header) -> Standing:
+    return Standing(header.boot, 0, header.mono_us)
+
+
+def overrules(
+    new: Standing, old: Standing | None, live: bool = True, heard_later: Callable[[str, str], bool] = lambda *_: True
+) -> bool:
     """Whether `new` replaces `old`; anything replaces nothing.
 
     Within one installation the later boot, then the later session wins; within a session its will is the last word,
-    and before that message time decides. Another installation of the same device cannot be compared: what arrives
-    later wins, but a will only ends a session of its own installation, and what a person brought (not `live`) may be of
+    and before that message time decides. Boots of two installations are compared by when this server heard of them
+    first; but a will only ends a session of its own installation, and what a person brought (not `live`) may be of
     any age, so it replaces nothing of another one.
     """
     if old is None:
         return True
     if _installation(new.boot) != _installation(old.boot):
-        return live and not new.will
+        return live and not new.will and heard_later(new.boot, old.boot)
     return _order(new) > _order(old)
 
 
 def settle(cursor: psycopg.Cursor[Any], batch: Batch) -> None:
     """Writes what the batch says of devices where it is newer than what is known, device by device."""
-    said: list[tuple[Header, object]] = [*batch.statuses, *batch.births]
-    said += [(header, report) for _, header, report in batch.reports]
-    for device in sorted({header.device for header, _ in said}):
-        state, born = _known(cursor, device, batch.live)
-        for header, birth in batch.births:
-            if header.device == device and overrules(of_birth(header, birth), born, batch.live):
-                born = of_birth(header, birth)
-                cursor.execute(query("write_birth"), {**_birth_values(header, birth), "live": batch.live})
-        for header, status in batch.statuses:
-            if header.device == device and overrules(of_status(header, status), state, batch.live):
-                state = of_status(header, status)
-                cursor.execute(query("write_status"), {**_status_values(header, status), "live": batch.live})
-                if batch.live:
-                    note(cursor, device)
-        for what, header, report in batch.reports:
-            if header.device == device:
-                _settle_report(cursor, what, header, report, batch.live)
+    said: list[Header] = [header for header, _ in (*batch.statuses, *batch.births)]
+    said += [header for _, header, _ in batch.reports]
+    if said and batch.live:
+        boots = list(dict.fromkeys((header.device, header.boot) for header in said))
+        cursor.execute(query("note_boots"), [[device for device, _ in boots], [boot for _, boot in boots]])
+    for device in sorted({header.device for header in said}):
+        _settle_device(cursor, device, batch)
     bundles.note(cursor, batch)
+
+
+def _settle_device(cursor: psycopg.Cursor[Any], device: str, batch: Batch) -> None:
+    def newer(one: Standing, other: Standing | None) -> bool:
+        return overrules(one, other, batch.live, lambda new, old: _heard_later(cursor, device, new, old))
+
+    state, born = _known(cursor, device, batch.live)
+    for header, birth in batch.births:
+        if header.device == device and newer(of_birth(header, birth), born):
+            born = of_birth(header, birth)
+            cursor.execute(query("write_birth"), {**_birth_values(header, birth), "live": batch.live})
+    for header, status in batch.statuses:
+        if header.device == device and newer(of_status(header, status), state):
+            state = of_status(header, status)
+            cursor.execute(query("write_status"), {**_status_values(header, status), "live": batch.live})
+            if batch.live:
+                note(cursor, device)
+    for what, header, report in batch.reports:
+        if header.device == device and newer(of_report(header), _reported(cursor, device, what)):
+            cursor.execute(query("write_report"), _report_values(what, header, report))
+
+
+def _heard_later(cursor: psycopg.Cursor[Any], device: str, new: str, old: str) -> bool:
+    row = cursor.execute(query("heard_later"), {"device": device, "new": new, "old": old}).fetchone()
+    return bool(row and row[0])
 
 
 def _known(cursor: psycopg.Cursor[Any], device: str, live: bool) -> tuple[Standing | None, Standing | None]:
@@ -82,22 +104,9 @@ def _known(cursor: psycopg.Cursor[Any], device: str, live: bool) -> tuple[Standi
     )
 
 
-def _settle_report(
-    cursor: psycopg.Cursor[Any], what: str, header: Header, report: ConfigReported | ModelReported, live: bool
-) -> None:
-    row = cursor.execute(query("read_report"), [header.device, what]).fetchone()
-    known = Standing(row[0], 0, row[1]) if row else None
-    if overrules(Standing(header.boot, 0, header.mono_us), known, live):
-        values = {
-            "device": header.device,
-            "what": what,
-            "boot": header.boot,
-            "mono_us": header.mono_us,
-            "at": wall_time(header),
-            "revision": report.revision,
-            "document": Jsonb({item.name: getattr(report, item.name) for item in fields(report)}),
-        }
-        cursor.execute(query("write_report"), values)
+def _reported(cursor: psycopg.Cursor[Any], device: str, what: str) -> Standing | None:
+    row = cursor.execute(query("read_report"), [device, what]).fetchone()
+    return Standing(row[0], 0, row[1]) if row else None
 
 
 def _installation(boot: str) -> str:
@@ -132,4 +141,16 @@ def _birth_values(header: Header, birth: Birth) -> dict[str, object]:
         "versions": Jsonb(birth.versions),
         "actors": list(birth.actors),
         "detectors": list(birth.detectors),
+    }
+
+
+def _report_values(what: str, header: Header, report: ConfigReported | ModelReported) -> dict[str, object]:
+    return {
+        "device": header.device,
+        "what": what,
+        "boot": header.boot,
+        "mono_us": header.mono_us,
+        "at": wall_time(header),
+        "revision": report.revision,
+        "document": Jsonb({item.name: getattr(report, item.name) for item in fields(report)}),
     }

@@ -71,6 +71,21 @@ ON CONFLICT (device) DO NOTHING;
 INSERT INTO device (device, heard_at) VALUES (%(device)s, CASE WHEN %(live)s THEN now() ELSE 'epoch' END)
 ON CONFLICT (device) DO NOTHING;
 
+-- :name note_boots
+-- Boots that say something of themselves for the first time, in the order in which they did.
+INSERT INTO boot_heard (device, boot)
+SELECT said.device, said.boot
+FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS said (device, boot, number)
+WHERE NOT EXISTS (SELECT FROM boot_heard known WHERE known.device = said.device AND known.boot = said.boot)
+ORDER BY said.device, said.number
+ON CONFLICT DO NOTHING;
+
+-- :name heard_later
+-- Whether the first of two boots was heard of after the second; one that nobody has heard of was before all.
+SELECT
+    coalesce((SELECT number FROM boot_heard WHERE device = %(device)s AND boot = %(new)s), 0)
+    > coalesce((SELECT number FROM boot_heard WHERE device = %(device)s AND boot = %(old)s), 0);
+
 -- :name read_standing
 -- What is known of a device, locked until the transaction ends.
 SELECT state_boot, state_session, state_mono_us, state, birth_boot, birth_session
@@ -80,7 +95,7 @@ FROM device WHERE device = %s FOR UPDATE;
 UPDATE device SET
     state = %(state)s, reason = %(reason)s, faults = %(faults)s, state_boot = %(boot)s,
     state_session = %(session)s, state_mono_us = %(mono_us)s, state_at = %(at)s,
-    heard_at = CASE WHEN %(live)s THEN now() ELSE heard_at END
+    heard_at = CASE WHEN %(live)s AND %(state)s <> 'offline' THEN now() ELSE heard_at END -- the broker says offline
 WHERE device = %(device)s;
 
 -- :name write_birth

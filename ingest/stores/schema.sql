@@ -308,6 +308,16 @@ CREATE TABLE boot_clock (
     PRIMARY KEY (device, boot)
 );
 
+-- The boots that said something of themselves here, in the order in which they first did so: what is heard of an
+-- earlier installation of a device is old, however late it arrives, unless it is a boot that nobody has heard of.
+CREATE TABLE boot_heard (
+    device text NOT NULL,
+    boot text NOT NULL,
+    number bigint GENERATED ALWAYS AS IDENTITY,
+    heard_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (device, boot)
+);
+
 -- The records that came with a clock which could not be trusted, and that are moved once their boot has one.
 CREATE INDEX drift_event_unsynced ON drift_event (device, boot) WHERE clock = 'unsynced';
 CREATE INDEX camera_event_unsynced ON camera_event (device, boot) WHERE clock = 'unsynced';

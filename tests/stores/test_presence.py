@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from broker.messages import Birth, CommandReported, ConfigReported, Header, ModelReported, Status
 from ingest.consumers import remote
 from ingest.embedded import Postgres
+from ingest.intake import Record, gather, read
 from ingest.stores.batch import Batch
 from ingest.stores.events import PostgresEvents
 from ingest.stores.presence import Standing, overrules
 from tests.postgres import fresh_database
-from tests.records import header
+from tests.records import header, sent
 
 HOME = "0a1b2c3d"
 OTHER = "ffffffff"
@@ -121,6 +122,56 @@ def test_a_device_that_was_set_up_anew_starts_over(database: tuple[PostgresEvent
     store.store(Batch(births=[(said(40), Birth(session=1, bundle="old"))]))
     store.store(Batch(births=[(said(1, installation=OTHER), Birth(session=1, bundle="new"))]))
     assert eyes.execute("SELECT bundle FROM v_device").fetchall() == [("new",)]
+
+
+def test_what_an_earlier_installation_said_stays_old_however_late_it_arrives(
+    database: tuple[PostgresEvents, psycopg.Connection],
+) -> None:
+    store, eyes = database
+    late = Batch(
+        births=[(said(40), Birth(session=1, bundle="old"))],
+        statuses=[(said(40, mono_us=900), Status(state="stopped", session=1))],
+        reports=[("config", said(40, mono_us=900), ConfigReported(revision=9))],
+    )
+    store.store(Batch(statuses=[(said(40, mono_us=100), Status(state="online", session=1))]))
+    fresh = said(1, mono_us=50, installation=OTHER)
+    store.store(
+        Batch(
+            births=[(fresh, Birth(session=1, bundle="new"))],
+            statuses=[(fresh, Status(state="online", session=1))],
+            reports=[("config", fresh, ConfigReported(revision=1))],
+        )
+    )
+    slow = PostgresEvents(store.url)
+    slow.store(late)  # by a worker that was slow, or from a broker with an old memory
+    slow.close()
+    known = "SELECT d.state, d.bundle, c.revision FROM v_device d JOIN v_device_config c USING (device)"
+    assert eyes.execute(known.encode()).fetchall() == [("online", "new", 1)]
+
+
+def test_an_earlier_installation_that_is_started_again_is_the_present_one(
+    database: tuple[PostgresEvents, psycopg.Connection],
+) -> None:
+    store, eyes = database
+    for about in (said(40), said(1, installation=OTHER), said(41)):  # the old card is put back
+        store.store(Batch(statuses=[(about, Status(state="online", session=1))]))
+    assert eyes.execute("SELECT state_boot FROM v_device").fetchall() == [(f"{HOME}-000041",)]
+
+
+def test_neither_a_will_nor_an_old_status_is_a_sign_of_life(
+    database: tuple[PostgresEvents, psycopg.Connection],
+) -> None:
+    store, eyes = database
+    store.store(Batch(statuses=[(said(1, mono_us=5), Status(state="online", session=1))]))
+    eyes.execute("UPDATE device SET heard_at = 'epoch'")
+    for message in (Status(state="online", session=1), Status(state="offline", session=1)):
+        topic, payload = sent(message, 0, boot=said(1).boot, mono_us=5)
+        record = read(topic, payload)
+        assert isinstance(record, Record)
+        batch = Batch()
+        gather([record], batch)
+        store.store(batch)
+    assert eyes.execute("SELECT state, extract(epoch FROM heard_at) FROM v_device").fetchall() == [("offline", 0)]
 
 
 # ---- what people wanted of it ----------------------------------------------------------------------------------
