@@ -8,12 +8,13 @@ from ..errors import Poison
 from ..stores.batch import Batch, Chunk, Offer, Table
 
 BLOB_OFFER = Table("blob_offer", ("sha256", "size", "what", "name"))
+MOST_BYTES = 1 << 40  # how many are really taken is a setting; this is what can be counted in chunks
 LONGEST = {"what": 64, "name": 256}
 
 
 def offered(header: Header, m: BlobOffered, batch: Batch) -> None:
-    if m.size < 1:
-        raise Poison(f"a blob of {m.size} bytes is none")
+    if not 1 <= m.size <= MOST_BYTES:
+        raise Poison(f"a blob of {m.size} bytes; it can have 1 to {MOST_BYTES}")
     for name, most in LONGEST.items():
         if len(getattr(m, name)) > most:
             raise Poison(f"{name} of a blob has {len(getattr(m, name))} characters; {most} are taken")
