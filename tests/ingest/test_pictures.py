@@ -19,7 +19,8 @@ from ingest.pictures import LONGEST_PAUSE_S, Pictures
 from ingest.settings import IngestSettings
 from ingest.stores.batch import Batch, Waiting
 from ingest.stores.events import PostgresEvents
-from ingest.stores.objects import S3, Folder
+from ingest.stores.objects import Folder
+from ingest.stores.s3 import S3
 from ingest.upkeep import Upkeep
 from tests.ingest.conftest import StartWorker
 from tests.ingest.harness import Fleet

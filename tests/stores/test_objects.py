@@ -20,8 +20,9 @@ from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
 from ingest.errors import IngestError, ObjectError, StoreAway
-from ingest.stores.objects import S3, Folder, check_key, open_objects
+from ingest.stores.objects import Folder, check_key, open_objects
 from ingest.stores.ports import ObjectStore
+from ingest.stores.s3 import S3
 from tests.support import wait_until
 
 MINIO = "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z"
