@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -32,8 +33,9 @@ async def may_write(
 class Gate:
     """In front of the app: caps bodies before they are read, and keeps other names out where there is no token."""
 
-    def __init__(self, app: ASGIApp, any_host: bool) -> None:
+    def __init__(self, app: ASGIApp, any_host: bool, larger: Mapping[tuple[str, str], int] | None = None) -> None:
         self.app, self.any_host = app, any_host
+        self.larger = larger or {}  # (method, path) -> bytes that a body may have there
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -42,21 +44,25 @@ class Gate:
         headers = Headers(scope=scope)
         if not self.any_host and _host_name(headers.get("host", "")) not in LOOPBACK:
             await of_error(ForeignHostError(), scope["path"])(scope, receive, send)
-        elif int(headers.get("content-length", "0")) > MAX_BODY:  # the server has checked that it is a number
-            await of_error(BodyTooLargeError(MAX_BODY), scope["path"])(scope, receive, send)
+        elif int(headers.get("content-length", "0")) > (most := self._most(scope)):  # the server checked the number
+            await of_error(BodyTooLargeError(most), scope["path"])(scope, receive, send)
         else:
-            await self.app(scope, _capped(receive), send)
+            await self.app(scope, _capped(receive, most), send)
+
+    def _most(self, scope: Scope) -> int:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        return self.larger.get((scope["method"], path), MAX_BODY)
 
 
-def _capped(receive: Receive) -> Receive:
+def _capped(receive: Receive, most: int) -> Receive:
     size = 0
 
     async def counting() -> Message:
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
-        if size > MAX_BODY:  # sent in chunks, without saying how long it is
-            raise HTTPException(BodyTooLargeError.status, str(BodyTooLargeError(MAX_BODY)))
+        if size > most:  # sent in chunks, without saying how long it is
+            raise HTTPException(BodyTooLargeError.status, str(BodyTooLargeError(most)))
         return message
 
     return counting

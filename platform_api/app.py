@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import tempfile
 from collections.abc import AsyncIterator
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -15,8 +18,9 @@ from starlette.responses import RedirectResponse
 from . import problems
 from .access import Gate
 from .broker_link import Link
+from .desk import Desk
 from .feedback import Publisher
-from .routes import adaptations, devices, drift, health, labels, models, samples
+from .routes import adaptations, devices, drift, health, labels, models, packages, samples
 from .routes.health import Probe
 from .schemas import Part
 from .stores import Stores
@@ -39,14 +43,16 @@ TAGS: list[dict[str, Any]] = [
     {"name": "labels", "description": "What people say samples are, and how far that has come."},
     {"name": "adaptations", "description": "What devices changed in their own memory, and why."},
     {"name": "models", "description": "Bundles in the registry."},
+    {"name": "packages", "description": "Files that people carry from devices that have no link."},
     {"name": "health", "description": "Whether the API can do its work."},
 ]
 
 
-def create_app(stores: Stores, link: Link, token: str = "") -> FastAPI:
+def create_app(stores: Stores, link: Link, token: str = "", desk: Desk | None = None) -> FastAPI:
     """The API on these stores. While it runs, it publishes labels over `link`; with a token, only its bearer may
     change something, and without one only clients on this machine are answered."""
     publisher = Publisher(stores.database, link)
+    desk = desk or Desk(stores, Path(tempfile.gettempdir()) / f"tinyml-packages-{os.getuid()}", link.broker)
 
     def ended(publishing: asyncio.Task[None]) -> None:
         if not publishing.cancelled() and (error := publishing.exception()) is not None:
@@ -58,17 +64,19 @@ def create_app(stores: Stores, link: Link, token: str = "") -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         publishing = asyncio.create_task(publisher.run())
         publishing.add_done_callback(ended)
+        desk.start()
         try:
             yield
         finally:
             publishing.cancel()
             await asyncio.wait([publishing])
+            await asyncio.to_thread(desk.stop)
             stores.database.close()
 
     app = describe(lifespan=lifespan)
-    app.add_middleware(Gate, any_host=bool(token))
+    app.add_middleware(Gate, any_host=bool(token), larger={("POST", "/packages"): desk.limits.packed_bytes})
     app.state.publisher_failed = False
-    app.state.stores, app.state.publisher, app.state.token = stores, publisher, token
+    app.state.stores, app.state.publisher, app.state.token, app.state.desk = stores, publisher, token, desk
     app.state.probes = {
         "database": Probe("database", lambda: stores.database.row("ping")),
         "objects": Probe("object store", lambda: stores.objects.stat("health")),
@@ -88,7 +96,7 @@ def describe(**options: Any) -> FastAPI:
         **options,
     )
     problems.install(app)
-    for module in (devices, drift, samples, labels, adaptations, models, health):
+    for module in (devices, drift, samples, labels, adaptations, models, packages, health):
         app.include_router(module.router)
 
     @app.get("/", include_in_schema=False)

@@ -22,6 +22,7 @@ from ingest.stores.objects import open_objects
 from .app import create_app, describe
 from .broker_link import Link
 from .database import Database
+from .desk import Desk
 from .settings import PREFIX, ApiSettings
 from .stores import Stores
 
@@ -65,7 +66,8 @@ def serve(settings: ApiSettings) -> int:
         outstanding=settings.outstanding,
         backoff_cap_s=settings.backoff_cap_s,
     )
-    app = create_app(stores, link, settings.token)
+    desk = Desk(stores, settings.packages, link.broker, limits=settings.package_limits(), root=settings.root)
+    app = create_app(stores, link, settings.token, desk)
     listener = listen(settings.host, settings.port)
     server = _Server(app, listener)
     # Before uvicorn has handlers of its own, and when it raises the signal again after it has stopped.

@@ -128,6 +128,36 @@ class BodyTooLargeError(ApiError):
         self.limit = limit
 
 
+class UnknownPackageError(ApiError):
+    """No such package was ever brought."""
+
+    status, name, title = 404, "unknown-package", "Unknown package"
+
+    def __init__(self, package: str) -> None:
+        super().__init__(f"No package {package!r} was ever brought.")
+        self.package = package
+
+
+class DeskFullError(ApiError):
+    """Many packages wait already; the same request may work a little later."""
+
+    status, name, title = 503, "desk-full", "Too many packages wait"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "30"}
+
+    def __init__(self, room: int) -> None:
+        super().__init__(f"{room} packages wait to be worked off; try again later.")
+        self.room = room
+
+
+class NoRoomError(ApiError):
+    """The disk does not take the upload."""
+
+    status, name, title = 507, "no-room", "No room for the upload"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The server cannot keep the upload: {why.lower() or 'its disk refuses'}.")
+
+
 class DatabaseAwayError(ApiError):
     """The database does not answer, or not in time; the same request may work a little later."""
 

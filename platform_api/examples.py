@@ -129,6 +129,56 @@ ADAPTATION: dict[str, Any] = {
     "memory": 225,
 }
 
+_PACKAGE = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
+
+PACKAGE_DONE: dict[str, Any] = {
+    "package": _PACKAGE,
+    "name": "pi-07-20261123T080000Z.cborseq.gz",
+    "kind": "gzip export",
+    "size": 183_204,
+    "state": "done",
+    "reason": "",
+    "times": 1,
+    "received_at": _NOON,
+    "ended_at": _LATER,
+    "steps": 3,
+    "failed": 0,
+    "progress": 1.0,
+    "records": 2412,
+    "new": 2400,
+    "known": 12,
+    "dead_letters": 0,
+}
+
+PACKAGE_WAITING: dict[str, Any] = {
+    **PACKAGE_DONE,
+    "kind": "",
+    "state": "waiting",
+    "ended_at": None,
+    "steps": 0,
+    "progress": 0.0,
+    "records": 0,
+    "new": 0,
+    "known": 0,
+}
+
+STEP: dict[str, Any] = {
+    "step": 2,
+    "name": "pi-07-20261123T080000Z.cborseq.gz",
+    "kind": "export",
+    "state": "done",
+    "reason": "",
+    "device": _DEVICE,
+    "progress": 1.0,
+    "size": 524_118,
+    "records": 2412,
+    "new": 2400,
+    "known": 12,
+    "dead_letters": 0,
+    "began_at": _NOON,
+    "ended_at": _LATER,
+}
+
 MODEL: dict[str, Any] = {
     "model": "digits",
     "version": 4,

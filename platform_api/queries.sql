@@ -64,6 +64,24 @@ WHERE (%(only_device)s::text IS NULL OR device = %(only_device)s)
 ORDER BY at DESC, device DESC, adaptation DESC
 LIMIT %(limit)s;
 
+-- ---- packages ----------------------------------------------------------------------------------------------------
+
+-- :name packages
+SELECT * FROM v_package
+WHERE (%(state)s::text IS NULL OR state = %(state)s)
+    AND (%(received_at)s::timestamptz IS NULL OR (received_at, package) < (%(received_at)s, %(package)s::text))
+ORDER BY received_at DESC, package DESC
+LIMIT %(limit)s;
+
+-- :name find_package
+SELECT * FROM v_package WHERE package = %(package)s;
+
+-- :name package_steps
+SELECT * FROM v_package_step
+WHERE package = %(package)s AND (%(step)s::bigint IS NULL OR step > %(step)s)
+ORDER BY step
+LIMIT %(limit)s;
+
 -- ---- labels ------------------------------------------------------------------------------------------------------
 
 -- :name labels

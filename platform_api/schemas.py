@@ -7,11 +7,23 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import Path
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from broker import topics
 
-from .examples import ADAPTATION, DEVICE, EPISODE, HEALTH, HISTORY, LABEL, MODEL, NEXT, SAMPLE
+from .examples import (
+    ADAPTATION,
+    DEVICE,
+    EPISODE,
+    HEALTH,
+    HISTORY,
+    LABEL,
+    MODEL,
+    NEXT,
+    PACKAGE_DONE,
+    SAMPLE,
+    STEP,
+)
 
 DeviceId = Annotated[str, Path(pattern=f"^{topics.DEVICE.pattern}$", description="device id", examples=["pi-07"])]
 SampleId = Annotated[
@@ -264,6 +276,75 @@ class AdaptationPage(BaseModel):
 
     items: list[Adaptation]
     next: str | None = Field(description="give it as `after` to get the next page; null on the last")
+
+
+PackageState = Literal["waiting", "running", "interrupted", "done", "failed", "refused"]
+PackageId = Annotated[
+    str, Path(pattern="^[0-9a-f]{64}$", description="sha256 of the file", examples=[PACKAGE_DONE["package"]])
+]
+
+
+class Package(BaseModel):
+    """A file that a person brought, and what came of it."""
+
+    model_config = ConfigDict(populate_by_name=True, json_schema_extra={"examples": [PACKAGE_DONE]})
+
+    package: str = Field(description="sha256 of the file: the same file is the same package")
+    name: str
+    kind: str = Field(description="how it is packed and what it is: gzip export, zip ...; empty before it is opened")
+    size: int = Field(description="bytes of the file")
+    state: PackageState = Field(
+        description="failed: a step failed, the others were done; refused: nothing of it was taken; interrupted: "
+        "whoever worked on it is gone, bring it again"
+    )
+    reason: str
+    times: int = Field(description="how often it was brought")
+    received_at: datetime = Field(description="when it was brought first")
+    ended_at: datetime | None = None
+    steps: int
+    failed: int = Field(description="steps that failed")
+    progress: float = Field(description="0 to 1")
+    records: int
+    new: int = Field(validation_alias=AliasChoices("new_rows", "new"), description="rows that were not there before")
+    known: int = Field(validation_alias=AliasChoices("known_rows", "known"))
+    dead_letters: int = Field(
+        validation_alias=AliasChoices("letters", "dead_letters"), description="records that nobody can take"
+    )
+
+
+class PackagePage(BaseModel):
+    model_config = _example({"items": [PACKAGE_DONE], "next": NEXT})
+
+    items: list[Package]
+    next: str | None = Field(description="give it as `after` to get the next page; null on the last")
+
+
+class Step(BaseModel):
+    """One thing that is done with a package: open, inspect, then one step for each thing in it."""
+
+    step: int
+    name: str
+    kind: str = Field(description="open | inspect | export | records | picture | bundle | archive | other")
+    state: Literal["waiting", "running", "done", "failed", "skipped"]
+    reason: str
+    device: str = Field(description="whose records these are, where that is known")
+    progress: float = Field(description="0 to 1")
+    size: int = Field(description="unpacked bytes")
+    records: int
+    new: int = Field(validation_alias=AliasChoices("new_rows", "new"))
+    known: int = Field(validation_alias=AliasChoices("known_rows", "known"))
+    dead_letters: int = Field(validation_alias=AliasChoices("letters", "dead_letters"))
+    began_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class PackageSteps(Package):
+    """A package with its steps in their order."""
+
+    model_config = _example({**PACKAGE_DONE, "items": [STEP], "next": NEXT})
+
+    items: list[Step]
+    next: str | None = Field(description="give it as `after` to get more steps; null on the last page")
 
 
 class Model(BaseModel):

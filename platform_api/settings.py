@@ -10,6 +10,7 @@ from broker.address import BrokerAddress
 from broker.errors import SettingsError
 from broker.settings import setting
 from broker.topics import ROOT
+from ingest.packages.limits import Limits, limits
 
 PREFIX = "TINYML_API_"
 
@@ -29,6 +30,11 @@ class ApiSettings:
     key_file: Path | None = setting(None, "key of the client certificate")
     objects: str = setting("data/objects", "object store: a folder, or s3://key:secret@host/bucket")
     registry: str = setting("sqlite:///data/mlflow.db", "model registry: URL of MLflow, or sqlite:///FILE")
+    packages: Path = setting(Path("data/packages"), "folder in which uploaded packages lie until they are worked off")
+    package_mb: int = setting(1024, "MB that an uploaded package may have")
+    package_unpacked_mb: int = setting(8192, "MB that may come out of a package")
+    package_ratio: int = setting(200, "how many times its own size a package may unpack to")
+    package_entries: int = setting(10_000, "entries that an archive may have")
     token: str = setting("", "whoever changes something has to show this word, at least 16 characters", secret=True)
     root: str = setting(ROOT, "first level of all topics")
     connections: int = setting(8, "connections to the database that requests share")
@@ -50,6 +56,10 @@ class ApiSettings:
             raise SettingsError(
                 f"whoever reaches {self.host} could label: set a token ({PREFIX}TOKEN), or listen on 127.0.0.1"
             )
+
+    def package_limits(self) -> Limits:
+        """How large and how strange a package may be."""
+        return limits(self.package_mb, self.package_unpacked_mb, self.package_ratio, self.package_entries)
 
     def broker_address(self) -> BrokerAddress:
         """Where the broker is; raises SettingsError where the URL or a file of TLS cannot be used."""

@@ -82,7 +82,7 @@ def _import(importer: Importer, path: Path, screen: Screen, stored: Ranges) -> i
         if not importer.ledger.bring(package, path.name, path.stat().st_size):
             raise IngestError(f"{path}: another process is importing it")
         screen.begin(path.name)
-        outcome = importer.work(path, package, path.name)
+        outcome = importer.work(path, package)
     except PackageInterrupted:
         raise
     except IngestError as error:

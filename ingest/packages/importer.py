@@ -69,12 +69,13 @@ class Importer:
         self._filing = _Patient(self.events, self.objects, self._patiently)
         self._noted_at = 0.0
 
-    def work(self, path: Path, package: str, name: str) -> Outcome:
+    def work(self, path: Path, package: str) -> Outcome:
         """Works off a package that the ledger has in hand.
 
         Raises StoreAway when the database stays away, and PackageInterrupted when it is to stop; then the package
         can be brought again, and what was stored is known.
         """
+        name = self._patiently(lambda: self.ledger.begin(package))
         steps = [Step(step=0, name="open", kind="open"), Step(step=1, name="inspect", kind="inspect")]
         outcome = Outcome(package, REFUSED, "", steps)
         try:
@@ -98,7 +99,6 @@ class Importer:
     def _look(self, file: BinaryIO, outcome: Outcome, name: str) -> None:
         open_, inspect = outcome.steps
         package = outcome.package
-        self._patiently(lambda: self.ledger.begin(package))
         self._patiently(lambda: self.ledger.plan(package, outcome.steps))
         self._note(package, open_, RUNNING)
         kind = packing_of(file)

@@ -52,6 +52,10 @@ class Ledger:
                 raise explained(error) from error
         return self._connection
 
+    def hold(self) -> None:
+        """Holds this worker's lock from now on."""
+        _ = self.connection
+
     def bring(self, package: str, name: str, size: int) -> bool:
         """Takes a package in hand; False while somebody else has it."""
         values = {"package": package, "name": _plain(name), "size": size, "worker": self.worker}
@@ -62,10 +66,11 @@ class Ledger:
         rows = self._rows("resume", {"package": package, "worker": self.worker})
         return str(rows[0][0]) if rows else None
 
-    def begin(self, package: str) -> None:
-        """Work begins; the steps of an earlier time are forgotten."""
+    def begin(self, package: str) -> str:
+        """Work begins, and the steps of an earlier time are forgotten; what the file is called."""
         self._run("forget_steps", {"package": package})
-        self._run("begin_package", {"package": package})
+        rows = self._rows("begin_package", {"package": package})
+        return str(rows[0][0]) if rows else package
 
     def opened(self, package: str, kind: str) -> None:
         """How it is packed, and what it is."""

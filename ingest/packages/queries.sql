@@ -22,7 +22,7 @@ WHERE package = %(package)s
 RETURNING name;
 
 -- :name begin_package
-UPDATE package SET state = 'running', kind = '' WHERE package = %(package)s;
+UPDATE package SET state = 'running', kind = '' WHERE package = %(package)s RETURNING name;
 
 -- :name open_package
 UPDATE package SET kind = %(kind)s WHERE package = %(package)s;

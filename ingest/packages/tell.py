@@ -6,6 +6,7 @@ One that is not sends them again when it has a link, which changes nothing: so n
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
 
 from broker import topics
@@ -16,7 +17,7 @@ from broker.messages import Stored
 
 from .records import Ranges
 
-PATIENCE_S = 3.0
+PATIENCE_S, ATTEMPTS = 3.0, 3
 RANGES = 1_000  # in one message
 
 
@@ -31,10 +32,11 @@ def tell(stored: Ranges, address: BrokerAddress, root: str = topics.ROOT) -> str
     """Publishes `stored` for these records; why the devices could not be told, empty where they were."""
     if not stored:
         return ""
-    connection = Connection(Options(address=address, client_id=f"packages-{secrets.token_hex(6)}"))
+    client_id = f"packages-{secrets.token_hex(6)}"
+    connection = Connection(Options(address=address, client_id=client_id, backoff_base_s=0.1, backoff_cap_s=0.2))
     connection.start()
     try:
-        if not connection.wait_connected(PATIENCE_S):
+        if not _connected(connection):
             return connection.state.reason or f"{address} does not answer"
         for device, message in messages(stored):
             if connection.publish(topics.full(device, "stored", root), encode(message)) is None:
@@ -42,3 +44,12 @@ def tell(stored: Ranges, address: BrokerAddress, root: str = topics.ROOT) -> str
     finally:
         connection.stop()
     return ""
+
+
+def _connected(connection: Connection) -> bool:
+    """Whether the broker can be reached, after a few attempts at the most."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not connection.wait_connected(0.05):
+        if time.monotonic() > give_up_at or connection.state.session > ATTEMPTS or connection.state.refused:
+            return False
+    return True

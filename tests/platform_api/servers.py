@@ -13,6 +13,7 @@ from typing import Any, Self
 import httpx
 import paho.mqtt.client as mqtt
 import uvicorn
+from fastapi import FastAPI
 from paho.mqtt.enums import CallbackAPIVersion
 
 from broker import codec
@@ -29,8 +30,8 @@ LABELS = "tinyml/+/label/+"
 class Api:
     """The API in a thread of this process, and a client for it."""
 
-    def __init__(self, stores: Stores, link: Link, token: str = "") -> None:
-        self.app = create_app(stores, link, token)
+    def __init__(self, stores: Stores, link: Link, token: str = "", app: FastAPI | None = None) -> None:
+        self.app = app or create_app(stores, link, token)
         self._socket = listen("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(

@@ -52,7 +52,7 @@ class Desk:
         path.write_bytes(data)
         package = digest_of(path)
         assert self.importer.ledger.bring(package, name, len(data))
-        return self.importer.work(path, package, name)
+        return self.importer.work(path, package)
 
     def seqs(self) -> list[int]:
         """Sequence numbers that are stored, as rows or as dead letters, one a row."""
