@@ -104,8 +104,8 @@ def _surroundings(settings: SimulateSettings) -> Iterator[SimulateSettings]:
         try:
             stack.start()
             print(f"broker {stack.broker.url}   API {stack.api_url}   database {stack.database.url}", file=sys.stderr)
-            found = {"broker": stack.broker.url, "database": stack.database.url, "api": stack.api_url}
-            yield replace(settings, stack=False, **found)
+            broker, database, api = stack.broker.url, stack.database.url, stack.api_url
+            yield replace(settings, stack=False, broker=broker, database=database, api=api)
         finally:
             stack.stop() if settings.keep else stack.remove()
     finally:
