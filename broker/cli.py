@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "decode": ("broker.decode", "print a message, a journal or a captured payload for a person"),
     "readme": ("platform_api.readme", "render the wiring and the settings into README.md, or check them"),
     "contract": ("broker.contract", "render CONTRACT.md, contract.cddl and the broker's access list"),
+    "forget": ("ingest.forget_cli", "erase a device or a sample everywhere on the server side, and prove it"),
     "ingest": ("ingest.cli", "run an ingest worker, or migrate the database"),
     "simulate": ("platform_api.simulate", "play thousands of devices against a broker, and count what becomes of it"),
     "api": ("platform_api.cli", "run the REST API and the publisher of labels"),

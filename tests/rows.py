@@ -33,7 +33,7 @@ VALUES: dict[str, Any] = {
 
 
 def fill(connection: psycopg.Connection, *, number: int = 1, **known: Any) -> set[str]:
-    """Inserts a row into every table and returns the tables; columns named in `known` get those values.
+    """Inserts a row into every table and returns the tables; columns of texts or lists named in `known` get those.
 
     Texts and whole numbers follow from the column's name and `number`, so that rows refer to each other.
     """
@@ -41,7 +41,10 @@ def fill(connection: psycopg.Connection, *, number: int = 1, **known: Any) -> se
     allowed = {(table, found[1]): found[2] for table, rule in checks if (found := ONE_OF.search(rule))}
     tables: dict[str, list[tuple[str, Any, bool]]] = {}
     for table, column, kind, needed in connection.execute(COLUMNS.encode()):
-        value = known.get(column, allowed.get((table, column)))
+        value = known.get(column)
+        if kind not in ("text", "text[]", "real[]") or isinstance(value, list) != kind.endswith("[]"):
+            value = None
+        value = allowed.get((table, column)) if value is None else value
         tables.setdefault(table, []).append(
             (column, _value(column, kind, number) if value is None else value, needed)
         )

@@ -208,10 +208,16 @@ SELECT count(*) FROM gone;
 SELECT key FROM object_to_remove WHERE since <= now() - %(age_s)s * interval '1 second' ORDER BY since LIMIT %(most)s;
 
 -- :name object_needed
--- A picture is needed by samples, a blob by what a device offered.
+-- A picture is needed by samples, a blob by what a device offered; by others than the one that is to be forgotten.
 SELECT CASE split_part(%(key)s, '/', 1)
-    WHEN 'pictures' THEN EXISTS (SELECT FROM sample WHERE picture_digest = %(digest)s)
-    WHEN 'blobs' THEN EXISTS (SELECT FROM blob WHERE sha256 = %(digest)s AND state = 'stored')
+    WHEN 'pictures' THEN EXISTS (
+        SELECT FROM sample
+        WHERE picture_digest = %(digest)s
+            AND NOT (device = %(device)s AND (%(sample)s = '' OR sample.sample = %(sample)s))
+    )
+    WHEN 'blobs' THEN EXISTS (
+        SELECT FROM blob WHERE sha256 = %(digest)s AND state = 'stored' AND device <> %(device)s
+    )
     ELSE true
 END;
 
@@ -240,3 +246,77 @@ SET LOCAL lock_timeout = '10s';
 SELECT create_hypertable(
     %(table)s::regclass, 'at', create_default_indexes => false, migrate_data => true,
     chunk_time_interval => %(chunk)s::interval);
+
+-- ---- forgetting -----------------------------------------------------------------------------------------------------
+
+-- :name columns
+-- The columns of a name, and the types, of tables.
+SELECT c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod)
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped AND a.attnum > 0
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND a.attname = %s
+ORDER BY 1;
+
+-- :name count_of_device
+SELECT count(*) FROM {table} WHERE device = %(device)s;
+
+-- :name erase_of_device
+DELETE FROM {table} WHERE device = %(device)s;
+
+-- :name count_of_sample
+SELECT count(*) FROM {table} WHERE device = %(device)s AND sample = %(sample)s;
+
+-- :name erase_of_sample
+DELETE FROM {table} WHERE device = %(device)s AND sample = %(sample)s;
+
+-- :name count_listed
+SELECT count(*) FROM {table} WHERE device = %(device)s AND %(sample)s = ANY (samples);
+
+-- :name erase_listed
+UPDATE {table} SET samples = array_remove(samples, %(sample)s)
+WHERE device = %(device)s AND %(sample)s = ANY (samples);
+
+-- :name count_letters
+-- Dead letters that hold the name of the sample, and so perhaps the sample.
+SELECT count(*) FROM {table}
+WHERE device = %(device)s
+    AND (topic ~ %(mention)s OR position(convert_to(%(sample)s, 'UTF8') IN payload) > 0);
+
+-- :name erase_letters
+DELETE FROM {table}
+WHERE device = %(device)s
+    AND (topic ~ %(mention)s OR position(convert_to(%(sample)s, 'UTF8') IN payload) > 0);
+
+-- :name count_mentions
+SELECT count(*) FROM {table} WHERE {column}::text ~ %(mention)s AND {scope};
+
+-- :name erase_mentions
+UPDATE {table} SET {column} = regexp_replace({column}::text, %(mention)s, '(forgotten)', 'g')::{type}
+WHERE {column}::text ~ %(mention)s AND {scope};
+
+-- :name count_readings
+SELECT count(*) FROM {table} WHERE series = ANY (%(series)s);
+
+-- :name erase_readings
+DELETE FROM {table} WHERE series = ANY (%(series)s);
+
+-- :name series_of_device
+SELECT id FROM series WHERE device = %(device)s;
+
+-- :name erase_series
+DELETE FROM series WHERE device = %(device)s RETURNING id;
+
+-- :name objects_of_device
+SELECT DISTINCT 'pictures/' || left(picture_digest, 2) || '/' || picture_digest FROM sample
+WHERE device = %(device)s AND picture_digest IS NOT NULL
+UNION
+SELECT 'blobs/' || left(sha256, 2) || '/' || sha256 FROM blob WHERE device = %(device)s;
+
+-- :name objects_of_sample
+SELECT DISTINCT 'pictures/' || left(picture_digest, 2) || '/' || picture_digest FROM sample
+WHERE device = %(device)s AND sample = %(sample)s AND picture_digest IS NOT NULL;
+
+-- :name object_waits
+SELECT EXISTS (SELECT FROM waiting_object WHERE key = %s);
+
+-- :name last_heard
+SELECT extract(epoch FROM now() - heard_at)::double precision FROM device WHERE device = %s;
