@@ -18,6 +18,7 @@ from .stores.batch import Batch, Letter
 from .wiring import CONSUMERS
 
 BOOT = re.compile(r"[0-9A-Za-z-]{1,64}")
+RETAINED = frozenset(kind for topic in topics.TOPICS if topic.retained for kind in topic.kinds)
 SPOOLED = frozenset(kind for topic in topics.TOPICS if topic.rank is not None for kind in topic.kinds)
 
 
@@ -71,7 +72,7 @@ def gather(records: Sequence[Record], batch: Batch) -> list[Letter]:
             CONSUMERS[type(record.message)](record.header, record.message, batch)
         except Poison as error:
             refused.append(record.refused(str(error)))
-        if not topics.of_kind(type(record.message)).retained:  # that one is read again whenever a worker starts
+        if type(record.message) not in RETAINED:  # that one is read again whenever a worker starts
             batch.heard.add(record.header.device)
     return refused
 

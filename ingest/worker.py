@@ -12,7 +12,7 @@ import secrets
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -69,12 +69,13 @@ class Worker:
         root: str = topics.ROOT,
         limits: Limits | None = None,
         heartbeat: Heartbeat | None = None,
+        connect: Callable[[Options, Callbacks], Link] = Link,
     ) -> None:
         self.filing, self.root = filing, root
         self._heartbeat = heartbeat or Heartbeat("")
         self.limits = limits or Limits()
         self.beacon = Beacon(root)
-        self.link = Link(
+        self.link = connect(
             replace(options, will=self.beacon.will, manual_ack=True, session_expiry_s=0),
             Callbacks(self._arrived, self._up, self._down, self._published, self._subscribed),
         )
