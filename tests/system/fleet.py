@@ -35,7 +35,7 @@ class Fleet:
         self.truth: dict[str, str] = {}  # the label a sample was given
         bundle = directory / "digits.bundle"
         if not bundle.exists():
-            _kit(directory, bundle)
+            kit(directory, bundle)
         self.device = Process(
             DEVICE,
             tinyml(
@@ -142,7 +142,7 @@ def people_taught(memory: dict[str, Any]) -> list[tuple[str, str]]:
     return [(sample, label) for sample, label, origin in rows if origin == Origin.PERSON]
 
 
-def _kit(directory: Path, bundle: Path) -> None:
+def kit(directory: Path, bundle: Path) -> None:
     """A bundle that knows 0 to 8, and a folder of pictures whose second half shows 9s among them."""
     digits = album.digits()
     known = digits.classes[:-1]
