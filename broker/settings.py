@@ -92,6 +92,8 @@ def chosen_in(kind: type, arguments: argparse.Namespace, prefix: str) -> dict[st
             chosen[name] = _convert(hints[name], value, f"{path}: {name}")
     for name in known:
         if (text := os.environ.get(prefix + name.upper())) is not None:
+            if text == "" and type(None) in typing.get_args(hints[name]):
+                continue  # as compose files hand on what is not set
             chosen[name] = _convert(hints[name], text, prefix + name.upper())
     for variable in os.environ:
         if variable.startswith(prefix) and variable[len(prefix) :].lower() not in {*known, "config"}:

@@ -94,6 +94,11 @@ def test_yes_and_no_are_words(text: str, value: bool, monkeypatch: pytest.Monkey
     assert read("--device", "a").once is value
 
 
+def test_an_empty_variable_is_none_where_nothing_may_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}LIMIT", "")
+    assert read("--device", "a").limit is None
+
+
 def test_lists_are_separated_by_commas() -> None:
     assert read("--device", "a", "--classes", "cat,dog").classes == ("cat", "dog")
     assert read("--device", "a", "--classes", "").classes == ()
