@@ -39,6 +39,10 @@ def access_list() -> str:
                 "the platform API: what people want of a device, read again to reconcile; live views",
                 ["user _api", *api],
             ),
+            *_section(
+                "whoever erases what the broker keeps of a device (tinyml forget)",
+                ["user _admin", f"topic readwrite {ROOT}/+/#"],
+            ),
             *_section("people and programs that only watch", ["user _viewer", f"topic read {ROOT}/#"]),
         ]
     )

@@ -74,7 +74,7 @@ class Retained:
         if any(code >= 0x80 for code in self._granted.values()):
             raise IngestError(f"the broker does not let this user read {self.filter}; {RIGHTS}")
         self._link.publish(self._marker, b"forget", 1)
-        if not self._marked.wait(PATIENCE_S):
+        if not self._marked.wait(PATIENCE_S) or self._refused:
             raise IngestError(f"the broker does not pass on what this user writes; {RIGHTS}")
         self._heard_at = time.monotonic()
         while time.monotonic() - self._heard_at < QUIET_S:
@@ -95,6 +95,7 @@ class Retained:
     def _published(self, _mid: int, code: int) -> None:
         if code >= 0x80:
             self._refused.add(code)
+            self._marked.set()
 
     def __enter__(self) -> Self:
         self._link.start()

@@ -13,6 +13,10 @@ from broker import cli, wishes
 from broker.connection import Options
 from broker.process import free_port
 from broker.topics import PLACE, TOPICS
+from ingest.errors import IngestError
+from ingest.keeping.forget import Subject
+from ingest.keeping.retained import Retained
+from ingest.settings import IngestSettings
 from tests.contract.brokers import Mosquitto, Peer, mosquitto_path, passwords, peers
 from tests.support import wait_until
 
@@ -34,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, int]) -> I
     """The shipped configuration with other paths and ports, and nothing else changed."""
     mosquitto_path()
     directory = tmp_path_factory.mktemp("shipped")
-    users = passwords(directory, "porch-1", "porch-2", "_ingest", "_api", "_viewer")
+    users = passwords(directory, "porch-1", "porch-2", "_ingest", "_api", "_admin", "_viewer")
     text = (SHIPPED / "mosquitto.conf").read_text()
     text = text.replace("/mosquitto/config/passwords", str(users)).replace("/mosquitto/data/", f"{directory}/")
     text = text.replace("/mosquitto/config/acl.conf", str(SHIPPED / "acl.conf"))
@@ -136,6 +140,24 @@ def test_who_is_not_known_does_not_come_in(server: Mosquitto, ports: dict[str, i
 def test_our_connections_know_the_limits_of_the_broker(server: Mosquitto, ports: dict[str, int]) -> None:
     with peers(as_user("porch-1", ports["1883"])) as (device,):
         assert device.start().connection._largest == Options.__dataclass_fields__["max_packet_bytes"].default
+
+
+def test_only_the_admin_erases_what_is_retained(server: Mosquitto, ports: dict[str, int]) -> None:
+    def retained(user: str) -> Retained:
+        url = f"mqtt://{user}:secret-{user}@127.0.0.1:{ports['1884']}"
+        return Retained(IngestSettings(broker=url), Subject("porch-4"))
+
+    with peers(as_user("_api", ports["1884"])) as (api,):
+        api.start()
+        api.connection.publish("tinyml/porch-4/label/s1", b"something", 1, True)
+        assert api.connection.wait_confirmed(0, 10)
+    for user in ("_viewer", "_ingest"):
+        with retained(user) as theirs, pytest.raises(IngestError, match="use one with the rights of _admin"):
+            theirs.erase()
+    with retained("_admin") as admins:
+        assert admins.look() == {"label/s1": 1}
+        admins.erase()
+        assert admins.look() == {}
 
 
 def test_nothing_listens_beyond_this_machine_unless_told_to() -> None:
