@@ -67,8 +67,10 @@ SELECT known, 'epoch' FROM unnest(%s::text[]) AS known
 ORDER BY known
 ON CONFLICT (device) DO NOTHING;
 
--- :name ensure_device
-INSERT INTO device (device, heard_at) VALUES (%(device)s, CASE WHEN %(live)s THEN now() ELSE 'epoch' END)
+-- :name ensure_devices
+INSERT INTO device (device, heard_at)
+SELECT said, CASE WHEN %(live)s THEN now() ELSE 'epoch' END FROM unnest(%(devices)s::text[]) AS said
+ORDER BY said
 ON CONFLICT (device) DO NOTHING;
 
 -- :name note_boots
@@ -86,10 +88,10 @@ SELECT
     coalesce((SELECT number FROM boot_heard WHERE device = %(device)s AND boot = %(new)s), 0)
     > coalesce((SELECT number FROM boot_heard WHERE device = %(device)s AND boot = %(old)s), 0);
 
--- :name read_standing
--- What is known of a device, locked until the transaction ends.
-SELECT state_boot, state_session, state_mono_us, state, birth_boot, birth_session
-FROM device WHERE device = %s FOR UPDATE;
+-- :name read_standings
+-- What is known of devices, locked in one order until the transaction ends.
+SELECT device, state_boot, state_session, state_mono_us, state, birth_boot, birth_session
+FROM device WHERE device = ANY(%s) ORDER BY device FOR UPDATE;
 
 -- :name write_status
 UPDATE device SET
@@ -107,8 +109,8 @@ UPDATE device SET
     heard_at = CASE WHEN %(live)s THEN now() ELSE heard_at END
 WHERE device = %(device)s;
 
--- :name read_report
-SELECT boot, mono_us FROM device_report WHERE device = %s AND what = %s;
+-- :name read_reports
+SELECT device, what, boot, mono_us FROM device_report WHERE device = ANY(%s);
 
 -- :name write_report
 INSERT INTO device_report (device, what, boot, mono_us, at, revision, document)
@@ -197,7 +199,7 @@ JOIN series ON series.device = wanted.device AND series.name = wanted.name;
 SELECT pg_advisory_xact_lock_shared(7467368267);
 
 -- :name series_generation
-SELECT last_value FROM series_generation;
+SELECT last_value + is_called::int FROM series_generation;
 
 -- :name copy_readings
 COPY reading (series, at, value) FROM STDIN (FORMAT BINARY);

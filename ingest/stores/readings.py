@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Never
 
 import numpy as np
 import psycopg
@@ -153,6 +153,8 @@ class Readings:
         wanted = {"devices": [device for device, _ in pairs], "names": [name for _, name in pairs]}
         connection.execute(query("add_series"), wanted)
         ids = {(device, name): number for device, name, number in connection.execute(query("read_series"), wanted)}
+        if len(ids) < len(pairs):
+            self._gone()
         for device, names in missing:
             self._ids[device, names] = np.array([ids[device, name] for name in names], dtype=np.int64)
             self._count += len(names)
@@ -161,8 +163,11 @@ class Readings:
         """From here on no series is deleted until the transaction ends; raises where one was since the look-up."""
         cursor.execute(query("hold_series"))
         if _generation(cursor) != self._generation:
-            self.forget()
-            raise psycopg.errors.SerializationFailure("series were deleted meanwhile")  # the batch is stored again
+            self._gone()
+
+    def _gone(self) -> Never:
+        self.forget()
+        raise psycopg.errors.SerializationFailure("series were deleted meanwhile")  # the batch is stored again
 
     def _forget_some(self, wanted: set[tuple[str, Names]]) -> None:
         for key in wanted:
