@@ -8,6 +8,7 @@ from broker import topics
 from broker.codec import encode
 from broker.messages import (
     AdaptationDecided,
+    BlobOffered,
     CameraFaulted,
     CameraRecovered,
     CommandReported,
@@ -78,6 +79,7 @@ EVERY_KIND: tuple[Message, ...] = (
         at=13.2, episode="f1", frame="f9", fault="black", statistic=1.0, threshold=0.99, frames=10, seconds=2
     ),
     CameraRecovered(at=13.8, episode="f1", frame="f40", fault="black", frames=40, seconds=8.0),
+    BlobOffered(at=14.0, sha256="ab" * 32, size=100_000, what="snapshot", name="n2"),
 )
 
 

@@ -248,6 +248,7 @@ CREATE TABLE blob_offer (
     PRIMARY KEY (device, boot, seq, at)
 );
 CREATE INDEX blob_offer_sha256 ON blob_offer (device, sha256);
+CREATE INDEX blob_offer_unsynced ON blob_offer (device, boot) WHERE clock = 'unsynced';
 
 CREATE TABLE dead_letter (
     device text NOT NULL,

@@ -26,6 +26,7 @@ CREATE TABLE blob_offer (
     PRIMARY KEY (device, boot, seq, at)
 );
 CREATE INDEX blob_offer_sha256 ON blob_offer (device, sha256);
+CREATE INDEX blob_offer_unsynced ON blob_offer (device, boot) WHERE clock = 'unsynced';
 
 -- What became of each thing that a device offered; times are this server's.
 CREATE TABLE blob (
