@@ -320,3 +320,49 @@ SELECT EXISTS (SELECT FROM waiting_object WHERE key = %s);
 
 -- :name last_heard
 SELECT extract(epoch FROM now() - heard_at)::double precision FROM device WHERE device = %s;
+
+-- ---- readers --------------------------------------------------------------------------------------------------------
+
+-- :name role_mark
+SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = %s;
+
+-- :name create_reader
+CREATE ROLE {role};
+
+-- :name limit_reader
+ALTER ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT 20;
+
+-- :name calm_reader
+ALTER ROLE {role} SET default_transaction_read_only = on;
+
+-- :name patient_reader
+ALTER ROLE {role} SET statement_timeout = '30s';
+
+-- :name reader_password
+ALTER ROLE {role} PASSWORD {digest};
+
+-- :name mark_reader
+COMMENT ON ROLE {role} IS {mark};
+
+-- :name let_in
+GRANT CONNECT ON DATABASE {database} TO {role};
+
+-- :name revoke_all
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role};
+
+-- :name let_into_schema
+GRANT USAGE ON SCHEMA public TO {role};
+
+-- :name readable_views
+SELECT viewname::text FROM pg_views WHERE schemaname = 'public' AND viewname LIKE 'v\_%' ORDER BY 1;
+
+-- :name let_read
+GRANT SELECT ON {views} TO {role};
+
+-- :name readers_here
+-- Roles that were made here and may read in this database.
+SELECT r.rolname::text
+FROM pg_roles r
+JOIN pg_database d ON d.datname = current_database()
+WHERE shobj_description(r.oid, 'pg_authid') = %s
+    AND EXISTS (SELECT FROM aclexplode(d.datacl) allowed WHERE allowed.grantee = r.oid);
