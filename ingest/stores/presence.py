@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.types.json import Jsonb
 
-from broker.messages import Birth, ConfigReported, Header, ModelReported, Status
+from broker.messages import Birth, ConfigReported, Header, Message, ModelReported, Status
 
 from ..deployments import bundles
 from ..knowledge.presence import note
 from .batch import Batch, wall_time
 from .queries import query
+
+M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,56 +60,104 @@ def overrules(
 
 
 def settle(cursor: psycopg.Cursor[Any], batch: Batch) -> None:
-    """Writes what the batch says of devices where it is newer than what is known, device by device."""
+    """Writes what the batch says of devices where it is newer than what is known.
+
+    When a broker comes back, all devices speak at once: what is known is read in one go, and what is written goes to
+    the server without waiting for each answer.
+    """
     said: list[Header] = [header for header, _ in (*batch.statuses, *batch.births)]
     said += [header for _, header, _ in batch.reports]
-    if said and batch.live:
+    if not said:
+        return
+    if batch.live:
         boots = list(dict.fromkeys((header.device, header.boot) for header in said))
         cursor.execute(query("note_boots"), [[device for device, _ in boots], [boot for _, boot in boots]])
-    for device in sorted({header.device for header in said}):
-        _settle_device(cursor, device, batch)
+    devices = sorted({header.device for header in said})
+    cursor.execute(query("ensure_devices"), {"devices": devices, "live": batch.live})
+    writes = [*_news(cursor, devices, batch), *_reports(cursor, devices, batch)]
+    with cursor.connection.pipeline():
+        for write in writes:
+            write(cursor)
     bundles.note(cursor, batch)
 
 
-def _settle_device(cursor: psycopg.Cursor[Any], device: str, batch: Batch) -> None:
-    def newer(one: Standing, other: Standing | None) -> bool:
-        return overrules(one, other, batch.live, lambda new, old: _heard_later(cursor, device, new, old))
+Write = Callable[[psycopg.Cursor[Any]], object]
 
-    state, born = _known(cursor, device, batch.live)
-    for header, birth in batch.births:
-        if header.device == device and newer(of_birth(header, birth), born):
-            born = of_birth(header, birth)
-            cursor.execute(query("write_birth"), {**_birth_values(header, birth), "live": batch.live})
-    for header, status in batch.statuses:
-        if header.device == device and newer(of_status(header, status), state):
-            state = of_status(header, status)
-            cursor.execute(query("write_status"), {**_status_values(header, status), "live": batch.live})
-            if batch.live:
-                note(cursor, device)
+
+def _news(cursor: psycopg.Cursor[Any], devices: list[str], batch: Batch) -> list[Write]:
+    """The births and statuses that count, device by device in the order in which they came."""
+    known = {device: (state, born) for device, state, born in _standings(cursor, devices)}
+    births, statuses = _by_device(batch.births), _by_device(batch.statuses)
+    writes: list[Write] = []
+    for device in devices:
+        newer = partial(_newer, cursor, device, batch.live)
+        state, born = known[device]
+        for header, birth in births.get(device, ()):
+            if newer(of_birth(header, birth), born):
+                born = of_birth(header, birth)
+                writes.append(partial(_write_birth, header, birth, batch.live))
+        for header, status in statuses.get(device, ()):
+            if newer(of_status(header, status), state):
+                state = of_status(header, status)
+                writes.append(partial(_write_status, header, status, batch.live))
+    return writes
+
+
+def _reports(cursor: psycopg.Cursor[Any], devices: list[str], batch: Batch) -> list[Write]:
+    if not batch.reports:
+        return []
+    rows = cursor.execute(query("read_reports"), [devices]).fetchall()
+    known = {(device, what): Standing(boot, 0, mono_us) for device, what, boot, mono_us in rows}
+    writes: list[Write] = []
     for what, header, report in batch.reports:
-        if header.device == device and newer(of_report(header), _reported(cursor, device, what)):
-            cursor.execute(query("write_report"), _report_values(what, header, report))
+        if _newer(cursor, header.device, batch.live, of_report(header), known.get((header.device, what))):
+            known[header.device, what] = of_report(header)
+            writes.append(partial(_write_report, what, header, report))
+    return writes
 
 
-def _heard_later(cursor: psycopg.Cursor[Any], device: str, new: str, old: str) -> bool:
-    row = cursor.execute(query("heard_later"), {"device": device, "new": new, "old": old}).fetchone()
-    return bool(row and row[0])
+def _newer(cursor: psycopg.Cursor[Any], device: str, live: bool, one: Standing, other: Standing | None) -> bool:
+    def heard_later(new: str, old: str) -> bool:
+        row = cursor.execute(query("heard_later"), {"device": device, "new": new, "old": old}).fetchone()
+        return bool(row and row[0])
+
+    return overrules(one, other, live, heard_later)
 
 
-def _known(cursor: psycopg.Cursor[Any], device: str, live: bool) -> tuple[Standing | None, Standing | None]:
-    """What the device's status and birth stand for; the device's row stays locked until the transaction ends."""
-    cursor.execute(query("ensure_device"), {"device": device, "live": live})
-    row: tuple[Any, ...] = cursor.execute(query("read_standing"), [device]).fetchone() or (None,) * 6
-    boot, session, mono_us, state, birth_boot, birth_session = row
-    return (
-        Standing(boot, session, mono_us, state == "offline") if boot is not None else None,
-        Standing(birth_boot, birth_session) if birth_boot is not None else None,
-    )
+def _standings(
+    cursor: psycopg.Cursor[Any], devices: list[str]
+) -> Iterator[tuple[str, Standing | None, Standing | None]]:
+    """What the devices' statuses and births stand for; their rows stay locked until the transaction ends."""
+    for row in cursor.execute(query("read_standings"), [devices]).fetchall():
+        device, boot, session, mono_us, state, birth_boot, birth_session = row
+        yield (
+            device,
+            Standing(boot, session, mono_us, state == "offline") if boot is not None else None,
+            Standing(birth_boot, birth_session) if birth_boot is not None else None,
+        )
 
 
-def _reported(cursor: psycopg.Cursor[Any], device: str, what: str) -> Standing | None:
-    row = cursor.execute(query("read_report"), [device, what]).fetchone()
-    return Standing(row[0], 0, row[1]) if row else None
+def _by_device(said: Iterable[tuple[Header, M]]) -> dict[str, list[tuple[Header, M]]]:
+    found: dict[str, list[tuple[Header, M]]] = {}
+    for header, message in said:
+        found.setdefault(header.device, []).append((header, message))
+    return found
+
+
+def _write_birth(header: Header, birth: Birth, live: bool, cursor: psycopg.Cursor[Any]) -> None:
+    cursor.execute(query("write_birth"), {**_birth_values(header, birth), "live": live})
+
+
+def _write_status(header: Header, status: Status, live: bool, cursor: psycopg.Cursor[Any]) -> None:
+    cursor.execute(query("write_status"), {**_status_values(header, status), "live": live})
+    if live:
+        note(cursor, header.device)
+
+
+def _write_report(
+    what: str, header: Header, report: ConfigReported | ModelReported, cursor: psycopg.Cursor[Any]
+) -> None:
+    cursor.execute(query("write_report"), _report_values(what, header, report))
 
 
 def _installation(boot: str) -> str:
