@@ -24,6 +24,8 @@ from .errors import DecodeError, ExportFileError, TruncatedError
 from .journal import Checkpoint
 
 FORMAT = 1
+NAMELESS = Path("the export")
+MOST_END = 256  # bytes that the last item has at most, and more
 PLAIN, GZIP, ZSTD = ".cborseq", ".gz", ".zst"
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 ZSTD_MODULES = ("compression.zstd", "backports.zstd")  # Python 3.14's own, and the same for older ones
@@ -98,6 +100,45 @@ def items(path: Path, stream: BinaryIO) -> Iterator[Export | bytes]:
         raise ExportFileError(path, "it is cut short")
     if end != Checkpoint(records=count, digest=digest.digest()):
         raise ExportFileError(path, f"it holds {count} records, and they are not the {end.records} that were written")
+
+
+def verify(stream: BinaryIO) -> int:
+    """Reads an unpacked export to its end and compares the checksum, without looking at any record; how many bytes
+    there were. Raises ExportFileError where it is not whole."""
+    held = b""
+    while (head := _first(held)) is None:
+        if not (more := stream.read(1 << 16)):
+            raise ExportFileError(NAMELESS, "it is cut short")
+        held += more
+    if not head.startswith(_HEAD):
+        raise ExportFileError(NAMELESS, "it does not begin as an export does")
+    size, digest, held = len(head), hashlib.sha256(), held[len(head) :]
+    while more := stream.read(1 << 16):
+        held += more
+        digest.update(held[:-MOST_END])
+        size += max(0, len(held) - MOST_END)
+        held = held[-MOST_END:]
+    at = held.rfind(_END)
+    if at < 0 or _first(held[at:]) != held[at:]:
+        raise ExportFileError(NAMELESS, "it is cut short, or something follows its end")
+    digest.update(held[:at])
+    try:
+        end = _checkpoint(NAMELESS, codec.unpack(held[at:])[1])
+    except DecodeError as error:
+        raise ExportFileError(NAMELESS, str(error)) from None
+    if end.digest != digest.digest():
+        raise ExportFileError(NAMELESS, "its records are not those that were written")
+    return size + len(held)
+
+
+def _first(data: bytes) -> bytes | None:
+    """The first item in these bytes; None while it is not whole. Raises ExportFileError."""
+    try:
+        return next(codec.read_sequence(data), None)
+    except TruncatedError:
+        return None
+    except DecodeError as error:
+        raise ExportFileError(NAMELESS, str(error)) from None
 
 
 _HEAD, _END = (b"\x82" + codec.pack(name) for name in ("_export", "_checkpoint"))  # an array of two that begins so

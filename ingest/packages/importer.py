@@ -239,7 +239,7 @@ def _planned(number: int, entry: Entry) -> Step:
         step.state, step.reason = FAILED, NESTED
     try:
         if entry.kind in (EXPORT, RECORDS):
-            step.size = records.verify(entry.name, entry.kind, entry.stream)
+            step.size = records.verify(entry.kind, entry.stream)
         else:
             step.size = drain(entry.stream)
         if entry.kind == OTHER:

@@ -19,7 +19,7 @@ from ..intake import Record, answerable, check
 from ..ranges import merged
 from ..stores.batch import Letter
 from .contents import EXPORT
-from .streams import Stream
+from .streams import Stream, drain
 
 BATCH, BATCH_BYTES = 2_000, 16 << 20  # in one transaction
 NOWHERE = "import"  # the topic of a record that does not say where it belongs
@@ -63,13 +63,15 @@ def store(entry: str, kind: str, stream: Stream, filing: Filing, root: str) -> I
         raise broken
 
 
-def verify(entry: str, kind: str, stream: Stream) -> int:
+def verify(kind: str, stream: Stream) -> int:
     """Reads to the end and stores nothing; how many bytes there were. Raises EntryRefused for an export that is
     not whole: its checksum says so, and a changed record would stand in the way of the true one for ever."""
-    counts = Counts()
-    for data in _items(entry, kind, stream, counts) if kind == EXPORT else iter(lambda: stream.read(1 << 16), b""):
-        counts.bytes += len(data)
-    return counts.bytes
+    if kind != EXPORT:
+        return drain(stream)
+    try:
+        return export.verify(cast(BinaryIO, stream))
+    except ExportFileError as error:
+        raise EntryRefused(error.reason) from None
 
 
 def _items(entry: str, kind: str, stream: Stream, counts: Counts) -> Iterator[bytes]:

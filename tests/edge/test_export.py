@@ -269,3 +269,24 @@ def test_an_export_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ExportFileError, match="no such file"):
         list(export.read(tmp_path / "none"))
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 5000])
+def test_a_whole_export_is_known_to_be_whole_without_looking_at_its_records(count: int) -> None:
+    assert export.verify(io.BytesIO(whole(count))) == len(whole(count))
+
+
+def test_what_was_cut_short_or_changed_or_goes_on_is_known_not_to_be_whole() -> None:
+    data = whole()
+    with pytest.raises(ExportFileError):
+        export.verify(io.BytesIO(data + b"\x01"))
+    for cut in range(0, len(data), 5):
+        with pytest.raises(ExportFileError):
+            export.verify(io.BytesIO(data[:cut]))
+    count = data.rindex(b"records") + len(b"records")  # the one thing that only reading the records tells
+    for at in range(120, len(data), 7):
+        damaged = bytearray(data)
+        damaged[at] ^= 1 << at % 8
+        if at != count:
+            with pytest.raises(ExportFileError):
+                export.verify(io.BytesIO(damaged))

@@ -265,7 +265,7 @@ def test_whatever_is_changed_only_what_would_have_been_taken_from_a_device_is_st
         return
     kept, known = Kept(), set(records())
     try:
-        records_step.verify("it", kind, Peekable(Bytes(data)))
+        records_step.verify(kind, Peekable(Bytes(data)))
         for counts in records_step.store("it", kind, stream, kept, "tinyml"):
             assert counts.records == len(kept.records) + len(kept.letters)
     except EntryRefused:
