@@ -138,23 +138,27 @@ def latency(place: Place, count: int, rate: float = 10_000) -> Figures:
     return {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "per_s": count / seconds}
 
 
-def telemetry(place: Place, count: int) -> Figures:
-    """Readings a second through MQTT, exactly once, of a backlog of telemetry messages."""
-    made = loads(count, "telemetry")
-    each = packets.READINGS[0] * packets.READINGS[1]
+def telemetry(place: Place, count: int, kind: str = "telemetry") -> Figures:
+    """Readings a second through MQTT, exactly once, of a backlog of telemetry messages; each is sent twice."""
+    rows, names = packets.READINGS[kind]
+    made = loads(count, kind)
     publisher = Publisher(place.broker.url, CONNECTIONS)
     try:
         with place.workers() as started:
-            publisher.publish(loads(400, "telemetry"), outstanding=400)
+            publisher.publish(loads(400, kind), outstanding=400)
             with asleep(started):
                 publisher.publish(made, until_stored=False)
             before = Cpu(place, started)
             seconds = publisher.until(lambda: publisher.stored >= count)
-            figures = {"rows_per_s": each * count / seconds, "messages_per_s": count / seconds, **before.since(count)}
+            per_s = count / seconds
+            figures = {"rows_per_s": rows * names * per_s, "messages_per_s": per_s, **before.since(count)}
+            publisher.publish(made, outstanding=OUTSTANDING)
             check(place, "telemetry", made)
-            (rows,) = place.ask("SELECT count(*) FROM reading")
-            if rows != each * (count + 400):
-                raise WrongCountError(f"{each * (count + 400)} readings were confirmed, and there are {rows}")
+            (found,) = place.ask("SELECT count(*) FROM reading")
+            if found != rows * names * (count + 400):
+                raise WrongCountError(
+                    f"{rows * names * (count + 400)} readings were confirmed, and there are {found}"
+                )
             return figures
     finally:
         publisher.close()

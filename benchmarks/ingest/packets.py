@@ -7,6 +7,7 @@ written: the template is, and the numbers that differ have their full width in C
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,8 @@ from broker.messages import DriftDetected, Float32Array, Header, Message, Teleme
 FIRST_SEQ = 1 << 16  # from here on a sequence number has four bytes, so that all packets are equally long
 SEQ, PACKET_ID = 0x5A5B5C5D, 0x7A7B  # what is looked for in the template
 WALL_US, MONO_US = 1_790_000_123_456_789, 0x1122334455667  # both have eight bytes
-STEP_US = {"drift": 50_000, "telemetry": 10_000_000}  # between two messages of a device
-READINGS = (10, 10)  # rows and names of a telemetry message
+STEP_US = {"drift": 50_000, "telemetry": 10_000_000, "long telemetry": 100_000_000}  # between messages of a device
+READINGS = {"telemetry": (10, 10), "long telemetry": (100, 10)}  # times at which was read, and what, in a message
 MOST_IN_FLIGHT = 60_000  # packet ids are used again after so many
 
 
@@ -64,9 +65,9 @@ def drift(device: str, boot: str) -> tuple[str, bytes]:
     return _sent(message, device, boot)
 
 
-def telemetry(device: str, boot: str) -> tuple[str, bytes]:
+def telemetry(kind: str, device: str, boot: str) -> tuple[str, bytes]:
     """Topic and payload of a batch of readings."""
-    rows, names = READINGS
+    rows, names = READINGS[kind]
     readings = np.linspace(0.0, 100.0, rows * names, dtype="<f4")
     message = Telemetry(
         at=MONO_US / 1e6,
@@ -90,8 +91,8 @@ def device_names(count: int, first: int = 0) -> list[str]:
 def build(
     kind: str, count: int, devices: list[str], boot: str, *, now_us: int, first_seq: int = FIRST_SEQ
 ) -> Packets:
-    """`count` packets of `kind` (drift or telemetry), the devices in turn, each numbering its own without a gap."""
-    make = {"drift": drift, "telemetry": telemetry}[kind]
+    """`count` packets of `kind` (drift, telemetry ...), the devices in turn, each numbering its own without a gap."""
+    make = drift if kind == "drift" else partial(telemetry, kind)
     templates = [np.frombuffer(_packet(*make(device, boot)), np.uint8) for device in devices]
     data = np.resize(np.stack(templates), (count, len(templates[0])))
     turn = np.arange(count) // len(devices)

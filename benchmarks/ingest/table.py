@@ -40,6 +40,10 @@ def _rows(r: Results) -> list[tuple[str, tuple[str, str, str, str]]]:
             "processor time a message: " + ", ".join(f"{part} {r[name][f'{part}_us']:.1f}" for part in parts) + " us"
         )
 
+    def readings(name: str, each: int) -> tuple[str, str, str, str]:
+        what = f"telemetry readings, rows a second, {each:,} a message"
+        return what, ">= 500,000", of(name, "rows_per_s"), f"{of(name, 'messages_per_s')} messages; {cpu(name)}"
+
     return [
         ("drained", ("drift events drained, a second", ">= 40,000", of("drained", "per_s"), cpu("drained"))),
         ("live", ("the same, live", ">= 30,000", of("live", "per_s"), cpu("live"))),
@@ -60,15 +64,8 @@ def _rows(r: Results) -> list[tuple[str, tuple[str, str, str, str]]]:
                 f"p50 {of('latency', 'p50_ms', '{:.1f}')}",
             ),
         ),
-        (
-            "telemetry",
-            (
-                "telemetry readings, rows a second",
-                ">= 500,000",
-                of("telemetry", "rows_per_s"),
-                f"{of('telemetry', 'messages_per_s')} messages; {cpu('telemetry')}",
-            ),
-        ),
+        ("telemetry", readings("telemetry", 100)),
+        ("long", readings("long", 1000)),
         (
             "poison",
             (
