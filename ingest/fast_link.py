@@ -169,8 +169,13 @@ class FastLink:
         finally:
             reason = "stopped" if self._stopping.is_set() or not self._failed else CALLBACK_FAILED
             self._change(connected=False, reason=reason)
-        if self._answer == UNSUPPORTED_VERSION and self.options.protocol == "auto" and not self._stopping.is_set():
+        if self._unsupported and not self._stopping.is_set():
             self._on_unsupported()
+
+    @property
+    def _unsupported(self) -> bool:
+        """Whether another version of the protocol is to be tried."""
+        return self._answer == UNSUPPORTED_VERSION and self.options.protocol == "auto"
 
     async def _live(self) -> None:
         loop = asyncio.get_running_loop()
@@ -181,7 +186,7 @@ class FastLink:
             while not self._stopping.is_set() and not self._failed:
                 began = time.monotonic()
                 await self._attempt(loop)
-                if self._answer == UNSUPPORTED_VERSION and self.options.protocol == "auto":
+                if self._unsupported:
                     return
                 held_s = time.monotonic() - began
                 await self._wait(self._backoff.refused() if self._state.refused else self._backoff.pause(held_s))
@@ -277,7 +282,7 @@ class FastLink:
         with self._lock:
             self._unconfirmed = 0
             reason = "stopped" if self._stopping.is_set() else reason
-            refused = not was_up and code in REFUSALS
+            refused = not was_up and code in REFUSALS and not self._unsupported
             self._change(connected=False, shared_subscriptions=False, reason=reason, refused=refused)
         if was_up:
             self._callbacks.on_down(reason)

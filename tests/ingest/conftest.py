@@ -14,6 +14,7 @@ import pytest
 from broker.address import BrokerAddress
 from broker.connection import Options
 from broker.embedded import BrokerProcess, find_mosquitto
+from broker.process import shipped_limits
 from ingest.embedded import Postgres
 from ingest.filing import Filing
 from ingest.stores.events import PostgresEvents
@@ -31,13 +32,14 @@ StartWorker = Callable[..., Running]
 
 @pytest.fixture
 def broker(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[BrokerProcess]:
-    """Mosquitto where there is one, else the embedded broker; a test may ask for either."""
+    """Mosquitto where there is one, else the embedded broker; a test may ask for either, or for what we ship."""
     kind = getattr(request, "param", "auto")
-    if kind == "mosquitto" and find_mosquitto() is None:
+    if kind in ("mosquitto", "shipped") and find_mosquitto() is None:
         if os.environ.get("CI"):
             pytest.fail("CI needs a mosquitto")
         pytest.skip("there is no mosquitto on this machine")
-    with BrokerProcess(tmp_path / "broker", kind) as broker:
+    more = shipped_limits() if kind == "shipped" else ()
+    with BrokerProcess(tmp_path / "broker", "mosquitto" if more else kind, more=more) as broker:
         yield broker
 
 

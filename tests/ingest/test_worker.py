@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -112,6 +114,24 @@ class TestPoison:
         kept = eyes.execute("SELECT reason, payload FROM v_dead_letter").fetchall()
         assert sorted(len(payload) for _, payload in kept) == sorted([len(b"\xff\xff garbage"), len(poison[1])])
 
+    def test_that_only_the_database_sees_costs_only_itself_whatever_table_it_is_for(
+        self, fleet: Fleet, eyes: psycopg.Connection
+    ) -> None:
+        chance = random.Random(1)
+        long = "".join(chance.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=8000))
+        messages = [drift(number) if number % 2 else LogRecord(text="fine") for number in range(1, 201)]
+        messages[50] = replace(drift(), episode=long)  # longer than an entry of an index may be
+        messages[70] = replace(drift(), episode=long, frame="another")
+        messages[99] = LogRecord(text="a\0b")
+        fleet.send(*(sent(message, seq) for seq, message in enumerate(messages, 1)))
+        wait_until(lambda: fleet.stored[ME] == set(range(1, 201)), 20)
+        wait_until(lambda: len(fleet.dead) == 3)
+        assert counts(eyes) == {DEVICE: (200, 200)}
+        seqs = eyes.execute("SELECT seq FROM ingest_dead_letter ORDER BY seq").fetchall()
+        assert seqs == [(51,), (71,), (100,)]
+        assert sum("index row" in reason for reason in fleet.dead_reasons()) == 2
+        assert fleet.listening()  # the database was never taken for away
+
     @pytest.mark.parametrize(
         ("message", "reason", "answered"),
         [
@@ -184,6 +204,40 @@ class TestAcknowledging:
         fleet.send(sent(drift(), 1))  # as a device does that heard of a new worker
         wait_until(lambda: fleet.stored[ME] == {1})
         assert counts(eyes) == {DEVICE: (1, 1)}
+
+    def test_stores_what_it_has_in_hand_before_it_leaves(
+        self, fleet: Fleet, start_worker: StartWorker, database_url: str, eyes: psycopg.Connection
+    ) -> None:
+        running = start_worker()
+        with psycopg.connect(database_url) as stall:
+            stall.execute("LOCK TABLE drift_event IN SHARE MODE")
+            fleet.send(sent(drift(), 1))
+            wait_until(lambda: eyes.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall())
+            fleet.send(*(sent(drift(), seq) for seq in range(2, 51)))
+            wait_until(lambda: len(running.worker.inbox) == 49)
+            running.worker.stop()
+        assert running.wait() == 0
+        assert fleet.stored[ME] == set(range(1, 51))
+        assert counts(eyes) == {DEVICE: (50, 50)}
+        wait_until(lambda: fleet.states[-1].reason == "the worker was stopped")
+        assert "stores what it has in hand" in fleet.states[-2].reason
+
+    @pytest.mark.mosquitto
+    @pytest.mark.parametrize("broker", ["shipped"], indirect=True)
+    def test_holds_no_more_than_its_room_however_much_the_broker_sends(
+        self, fleet: Fleet, start_worker: StartWorker, database_url: str, eyes: psycopg.Connection
+    ) -> None:
+        running = start_worker(receive_maximum=65_535, room=20, batch=10)
+        with psycopg.connect(database_url) as stall:
+            stall.execute("LOCK TABLE drift_event IN SHARE MODE")
+            most = 0
+            for first in range(1, 3001, 300):
+                fleet.send(*(sent(drift(), seq) for seq in range(first, first + 300)))
+                wait_until(lambda: running.worker.inbox.full)
+                most = max(most, len(running.worker.inbox))
+            assert most < 20 + 2000  # what one read of the socket can bring
+        wait_until(lambda: len(fleet.stored[ME]) == 3000, 20)  # and nobody sent anything again
+        assert counts(eyes) == {DEVICE: (3000, 3000)}
 
     def test_two_workers_share_the_work_and_store_everything_once(
         self, fleet: Fleet, start_worker: StartWorker, eyes: psycopg.Connection
