@@ -133,9 +133,9 @@ class Device:
                     batch.append(kept)
             if len(batch) > 1 and self.chance.random() < self.settings.reorder:
                 self.chance.shuffle(batch)
-            for kept in batch:
+            for number, kept in enumerate(batch):
                 if not self._publish(kept.record):
-                    self._todo.appendleft((kept.record.boot, kept.record.seq))
+                    self._todo.extendleft((left.record.boot, left.record.seq) for left in reversed(batch[number:]))
                     return
             records, size = self.in_flight.free
 
