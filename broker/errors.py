@@ -51,6 +51,14 @@ class ExportFileError(TinymlError):
         self.path, self.reason = path, reason
 
 
+class ReceiptError(TinymlError):
+    """A file is no whole receipt for records that were carried to the server."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
+
+
 class ListenError(TinymlError):
     """A port cannot be listened on."""
 

@@ -12,6 +12,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "snapshots": ("edge_actors.snapshots_cli", "list the states that a device keeps"),
     "rollback": ("edge_actors.rollback_cli", "make a stopped device go on from an earlier one"),
     "export": ("edge_actors.export_cli", "write what waits for the server into a file, to carry it there"),
+    "confirm": ("edge_actors.confirm_cli", "forget what a receipt says that the server has stored of that"),
 }
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+
+from broker import receipt
 
 from ..errors import IngestError, PackageInterrupted
 from ..packages.importer import Importer, Outcome, digest_of
 from ..packages.ledger import FAILED, REFUSED, RUNNING, Ledger, Step
 from ..packages.records import Ranges, join
-from ..packages.tell import tell
+from ..packages.tell import messages, tell
 from ..settings import IngestSettings
 from ..stores.events import PostgresEvents
 from ..stores.models import MlflowRegistry
@@ -33,12 +36,17 @@ records later. Hostile and damaged archives are refused before anything of them 
   tinyml edge export -o lamp.cborseq.gz               on the device
   tinyml ingest import lamp.cborseq.gz                on the server
 
+With --receipt it writes a file for tinyml edge confirm, by which a device that never has a link makes room.
+
 Leaves with status 1 where a step failed or a file was refused; the other files are taken all the same."""
 EVERY_S = 5.0  # between two lines of progress where nobody watches a terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = ABOUT
+    parser.add_argument(
+        "--receipt", type=Path, metavar="RECEIPT", help="write down what is stored, for tinyml edge confirm"
+    )
     parser.add_argument("file", nargs="+", type=Path, metavar="FILE", help="what was carried here")
 
 
@@ -73,6 +81,8 @@ def run(chosen: IngestSettings, arguments: argparse.Namespace) -> int:
         for path in arguments.file:
             status = max(status, _import(importer, path, screen, stored))
         _tell(chosen, stored)
+    if arguments.receipt is not None:
+        _write_receipt(arguments.receipt, stored)
     return status
 
 
@@ -101,6 +111,22 @@ def _tell(chosen: IngestSettings, stored: Ranges) -> None:
             f"note: devices were not told that their records are stored ({why}); they send them again",
             file=sys.stderr,
         )
+
+
+def _write_receipt(path: Path, stored: Ranges) -> None:
+    """Beside, synced and renamed: a stick that is pulled out holds a whole receipt or none."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            file.write(receipt.to_bytes(messages(stored)))
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise IngestError(f"{path} cannot be written: {(error.strerror or '').lower()}") from None
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 class Screen:

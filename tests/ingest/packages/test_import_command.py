@@ -8,12 +8,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from broker import receipt
 from broker.cli import main
 from broker.embedded import BrokerProcess
+from broker.messages import Stored
 from ingest.commands.import_ import shortened
 from tests.ingest.harness import Fleet
-from tests.ingest.packages.made import bomb, exported, tar
-from tests.records import BOOT, DEVICE, EVERY_KIND
+from tests.ingest.packages.made import bomb, exported, records, tar
+from tests.records import BOOT, DEVICE, EVERY_KIND, drift
 from tests.support import wait_until
 
 ALL = len(EVERY_KIND)
@@ -91,6 +93,13 @@ def test_a_device_that_is_online_hears_what_is_stored(run: Run, broker: BrokerPr
     with Fleet(broker.url) as fleet:
         assert run(good, broker=broker.url) == 0
         wait_until(lambda: fleet.stored[DEVICE, BOOT] == set(range(1, ALL + 1)))
+
+
+def test_a_receipt_says_what_the_device_may_forget(run: Run, tmp_path: Path) -> None:
+    files = [write(tmp_path / "a", exported()), write(tmp_path / "b", exported(records([drift()], ALL + 5)))]
+    assert run(*files, "--receipt", tmp_path / "r") == 0
+    assert receipt.read(tmp_path / "r") == [(DEVICE, Stored(boot=BOOT, ranges=((1, ALL), (ALL + 5, ALL + 5))))]
+    assert run(files[0], "--receipt", tmp_path / "gone" / "r") == 2
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
