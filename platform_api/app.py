@@ -20,7 +20,7 @@ from .access import Gate
 from .broker_link import Link
 from .desk import Desk
 from .feedback import Publisher
-from .routes import adaptations, devices, drift, health, labels, models, packages, samples
+from .routes import adaptations, blobs, devices, drift, health, labels, models, packages, samples
 from .routes.health import Probe
 from .schemas import Part
 from .stores import Stores
@@ -96,7 +96,7 @@ def describe(**options: Any) -> FastAPI:
         **options,
     )
     problems.install(app)
-    for module in (devices, drift, samples, labels, adaptations, models, packages, health):
+    for module in (devices, blobs, drift, samples, labels, adaptations, models, packages, health):
         app.include_router(module.router)
 
     @app.get("/", include_in_schema=False)

@@ -64,6 +64,18 @@ class NoPictureError(ApiError):
     status, name, title = 404, "no-picture", "No picture"
 
 
+class NoBlobError(ApiError):
+    """The device offered nothing of this sha256, or it is not here whole."""
+
+    status, name, title = 404, "no-blob", "Not here"
+
+
+class NoLinkError(ApiError):
+    """The object store gives no links, or has not got the object yet."""
+
+    status, name, title = 409, "no-link", "No link"
+
+
 class NotLabelledError(ApiError):
     """Nobody has said anything about the sample."""
 

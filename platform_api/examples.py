@@ -111,6 +111,24 @@ SAMPLE: dict[str, Any] = {
     },
 }
 
+BLOB: dict[str, Any] = {
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "what": "snapshot",
+    "name": "3f9a1c20-000004-s9",
+    "size": 204_912,
+    "state": "stored",
+    "reason": "",
+    "chunks": 4,
+    "got": 4,
+    "offered_at": _NOON,
+    "stored_at": _LATER,
+}
+
+LINK: dict[str, Any] = {
+    "url": "https://objects.example.org/tinyml/pictures/9f/9f86d0...?X-Amz-Expires=300&X-Amz-Signature=5d2...",
+    "expires_at": "2026-11-23T12:05:00Z",
+}
+
 ADAPTATION: dict[str, Any] = {
     "device": _DEVICE,
     "adaptation": "3f9a1c20-000004-a1",

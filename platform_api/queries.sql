@@ -54,6 +54,20 @@ SELECT * FROM v_sample WHERE device = %(device)s AND sample = %(sample)s ORDER B
 
 -- ---- adaptations -------------------------------------------------------------------------------------------------
 
+-- :name waiting_object
+-- What the object store has not got yet.
+SELECT data FROM waiting_object WHERE key = %(key)s;
+
+-- :name blobs
+SELECT * FROM v_blob
+WHERE device = %(device)s
+    AND (%(offered_at)s::timestamptz IS NULL OR (offered_at, sha256) < (%(offered_at)s, %(sha256)s::text))
+ORDER BY offered_at DESC, sha256 DESC
+LIMIT %(limit)s;
+
+-- :name blob
+SELECT * FROM v_blob WHERE device = %(device)s AND sha256 = %(sha256)s;
+
 -- :name adaptations
 SELECT * FROM v_adaptation
 WHERE (%(only_device)s::text IS NULL OR device = %(only_device)s)

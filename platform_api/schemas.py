@@ -13,11 +13,13 @@ from broker import topics
 
 from .examples import (
     ADAPTATION,
+    BLOB,
     DEVICE,
     EPISODE,
     HEALTH,
     HISTORY,
     LABEL,
+    LINK,
     MODEL,
     NEXT,
     PACKAGE_DONE,
@@ -28,6 +30,14 @@ from .examples import (
 DeviceId = Annotated[str, Path(pattern=f"^{topics.DEVICE.pattern}$", description="device id", examples=["pi-07"])]
 SampleId = Annotated[
     str, Path(pattern=f"^{topics.SAMPLE.pattern}$", description="sample id", examples=["3f9a1c20-000004-812"])
+]
+Sha256 = Annotated[
+    str,
+    Path(
+        pattern="^[0-9a-f]{64}$",
+        description="sha256 of the whole",
+        examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    ),
 ]
 DeviceName = Annotated[str, StringConstraints(pattern=f"^{topics.DEVICE.pattern}$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")]
@@ -247,6 +257,39 @@ class SamplePage(BaseModel):
 
     items: list[Sample]
     next: str | None = Field(description="give it as `after` to get the next page; null on the last")
+
+
+class Blob(BaseModel):
+    """Something a device offered that is too large for one message, and how far it has come."""
+
+    model_config = _example(BLOB)
+
+    sha256: str
+    what: str = Field(description="snapshot: the state of all actors")
+    name: str = Field(description="as the device calls it")
+    size: int
+    state: str = Field(description="wanted | stored | refused | expired | dropped")
+    reason: str
+    chunks: int
+    got: int = Field(description="chunks that are here")
+    offered_at: datetime
+    stored_at: datetime | None
+
+
+class BlobPage(BaseModel):
+    model_config = _example({"items": [BLOB], "next": NEXT})
+
+    items: list[Blob]
+    next: str | None = Field(description="give it as `after` to get the next page; null on the last")
+
+
+class Link(BaseModel):
+    """Reads one object of the object store until it expires, without a token."""
+
+    model_config = _example(LINK)
+
+    url: str
+    expires_at: datetime
 
 
 class Adaptation(BaseModel):

@@ -9,12 +9,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 
 from ingest.consumers.samples import PICTURE_TYPES, picture_key
-from ingest.errors import ObjectError, StoreAway
+from ingest.errors import ObjectError
 
-from .. import paging
-from ..errors import DatabaseAwayError, InvalidRequestError, NoPictureError, ObjectsAwayError, UnknownSampleError
+from .. import objects, paging
+from ..errors import (
+    DatabaseAwayError,
+    InvalidRequestError,
+    NoLinkError,
+    NoPictureError,
+    ObjectsAwayError,
+    UnknownSampleError,
+)
 from ..problems import documented
-from ..schemas import CurrentLabel, DeviceId, DeviceName, Sample, SampleId, SamplePage, Word
+from ..schemas import CurrentLabel, DeviceId, DeviceName, Link, Sample, SampleId, SamplePage, Word
 from ..stores import Stores, TheStores
 
 router = APIRouter(prefix="/samples", tags=["samples"])
@@ -72,9 +79,7 @@ def picture(
 ) -> Response:
     """The picture as the device sent it: a thumbnail or the whole frame, by its privacy level."""
     row = _row(stores, device, sample)
-    digest: str | None = row["picture_digest"]
-    if digest is None:
-        raise NoPictureError(f"Sample {sample!r} of {device!r} came without a picture.")
+    digest = _digest(row)
     headers = {
         "ETag": f'"{digest}"',
         "Cache-Control": "private, no-cache",  # kept by the client, but asked for each time: access may end
@@ -83,14 +88,36 @@ def picture(
     if if_none_match is not None and _matches(if_none_match, digest):
         return Response(status_code=304, headers=headers)
     try:
-        data = stores.objects.get(picture_key(digest))
+        data = objects.read(stores, picture_key(digest))
     except ObjectError:
         raise NoPictureError(f"The picture of sample {sample!r} of {device!r} is not in the object store.") from None
-    except StoreAway as error:
-        raise ObjectsAwayError(str(error)) from error
     # Whatever a row says, nothing but a picture is ever shown: these bytes come from devices.
     kind = row["picture_type"] if row["picture_type"] in PICTURE_TYPES else "application/octet-stream"
     return Response(data, media_type=kind, headers=headers)
+
+
+@router.get(
+    "/{device}/{sample}/picture/link",
+    summary="A link to the picture of a sample",
+    responses=documented(
+        UnknownSampleError, NoPictureError, NoLinkError, InvalidRequestError, DatabaseAwayError, ObjectsAwayError
+    ),
+)
+def picture_link(stores: TheStores, device: DeviceId, sample: SampleId) -> Link:
+    """A link into the object store that reads the picture without a token until it expires; only where the store is
+    S3, and once it has got the picture."""
+    key = picture_key(_digest(_row(stores, device, sample)))
+    found = objects.link(stores, key, f"The picture of sample {sample!r} of {device!r}")
+    if found is None:
+        raise NoPictureError(f"The picture of sample {sample!r} of {device!r} is not in the object store.")
+    return found
+
+
+def _digest(row: Mapping[str, Any]) -> str:
+    digest: str | None = row["picture_digest"]
+    if digest is None:
+        raise NoPictureError(f"Sample {row['sample']!r} of {row['device']!r} came without a picture.")
+    return digest
 
 
 def _matches(if_none_match: str, digest: str) -> bool:
