@@ -1,5 +1,5 @@
 """Stores on real servers."""
 
-from tests.postgres import embedded_server, timescale_server
+from tests.postgres import embedded_server, timescale_container, timescale_server
 
-__all__ = ["embedded_server", "timescale_server"]
+__all__ = ["embedded_server", "timescale_container", "timescale_server"]

@@ -16,7 +16,7 @@ from ingest.errors import IngestError, Poison, RecordRefused, StoreAway
 from ingest.stores.batch import Batch, Letter, wall_time
 from ingest.stores.events import PostgresEvents, connect
 from ingest.wiring import CONSUMERS
-from tests.postgres import fresh_database
+from tests.postgres import PostgresContainer, emptied_database, fresh_database
 from tests.records import BOOT, DEVICE, EVERY_KIND, NOON_US, drift, header
 
 
@@ -64,10 +64,9 @@ class EventStoreContract:
 
     @pytest.fixture
     def database(self, server: Postgres) -> Iterator[Database]:
-        for url in fresh_database(server):
-            database = Database(url)
-            yield database
-            database.close()
+        database = Database(emptied_database(server))
+        yield database
+        database.close()
 
     def test_stores_every_kind_once_however_often_it_is_told(self, database: Database) -> None:
         batch = batch_of(*EVERY_KIND)
@@ -283,6 +282,18 @@ class TestTimescale(EventStoreContract):
     def test_keeps_what_flows_steadily_in_hypertables(self, database: Database) -> None:
         names = database.rows("SELECT hypertable_name FROM timescaledb_information.hypertables ORDER BY 1")
         assert [name for (name,) in names] == ["drift_event", "log", "prediction", "reading", "snapshot", "telemetry"]
+
+
+@pytest.mark.container
+class TestTimescaleImage(EventStoreContract):
+    """The image that compose.yaml runs."""
+
+    @pytest.fixture
+    def server(self, timescale_container: PostgresContainer) -> PostgresContainer:
+        return timescale_container
+
+    def test_says_what_the_server_can_do(self, database: Database) -> None:
+        assert database.store.level() in ("timescale-apache", "timescale-community")
 
 
 def test_says_in_a_sentence_that_the_database_is_away() -> None:

@@ -34,7 +34,7 @@ from ingest.stores.events import PostgresEvents, server_level
 from ingest.stores.migrate import Migration, available, migrate
 from ingest.stores.objects import Folder
 from ingest.wiring import CONSUMERS
-from tests.postgres import fresh_database
+from tests.postgres import PostgresContainer, emptied_database, fresh_database
 from tests.records import BOOT, DEVICE, drift, header
 
 LATE = timedelta(days=30)
@@ -93,34 +93,17 @@ class Site:
     def receive_earlier(self, table: str, days: float) -> None:
         self.eyes.execute(f"UPDATE {table} SET received_at = received_at - {days} * interval '1 day'".encode())
 
-    def empty(self) -> None:
-        """Making a database takes longer than emptying one."""
-        tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'migration'"
-        names = ", ".join(name for (name,) in self.rows(tables))
-        self.eyes.execute(f"SET client_min_messages = 'warning'; TRUNCATE {names} CASCADE".encode())
-
     def close(self) -> None:
         self.store.close()
         self.eyes.close()
-
-
-@pytest.fixture(scope="module")
-def embedded_url(embedded_server: Postgres) -> Iterator[str]:
-    yield from fresh_database(embedded_server)
-
-
-@pytest.fixture(scope="module")
-def timescale_url(timescale_server: Postgres) -> Iterator[str]:
-    yield from fresh_database(timescale_server)
 
 
 class KeepingContract:
     """What holds on every PostgreSQL."""
 
     @pytest.fixture
-    def site(self, url: str) -> Iterator[Site]:
-        site = Site(url)
-        site.empty()
+    def site(self, server: Postgres) -> Iterator[Site]:
+        site = Site(emptied_database(server))
         yield site
         site.close()
 
@@ -300,8 +283,8 @@ class KeepingContract:
 
 class TestEmbedded(KeepingContract):
     @pytest.fixture
-    def url(self, embedded_url: str) -> str:
-        return embedded_url
+    def server(self, embedded_server: Postgres) -> Postgres:
+        return embedded_server
 
     def test_a_plain_server_has_no_other_level(self, site: Site) -> None:
         assert level_up(site.eyes, LATE, FOREVER) == ""
@@ -310,8 +293,8 @@ class TestEmbedded(KeepingContract):
 @pytest.mark.timescale
 class TestTimescale(KeepingContract):
     @pytest.fixture
-    def url(self, timescale_url: str) -> str:
-        return timescale_url
+    def server(self, timescale_server: Postgres) -> Postgres:
+        return timescale_server
 
     def test_the_tables_that_flow_are_hypertables(self, site: Site) -> None:
         names = site.rows("SELECT hypertable_name::text FROM timescaledb_information.hypertables")
@@ -323,6 +306,42 @@ class TestTimescale(KeepingContract):
         site.sum_up()
         assert site.keep(prediction=60) == {"prediction": "1 chunks"}
         assert site.count("prediction") == 1
+
+
+@pytest.mark.container
+class TestTimescaleImage(KeepingContract):
+    """The image that compose.yaml runs; the published one is the Community edition."""
+
+    @pytest.fixture
+    def server(self, timescale_container: PostgresContainer) -> PostgresContainer:
+        return timescale_container
+
+    def test_the_community_edition_keeps_hours_compresses_and_drops_by_itself(
+        self, timescale_container: PostgresContainer
+    ) -> None:
+        for url in fresh_database(timescale_container):
+            site = Site(url)
+            community = server_level(site.eyes) == "timescale-community"
+            if community:
+                self._check_community(site)
+            site.close()
+            if not community:
+                pytest.skip("this image has the Apache edition")
+
+    @staticmethod
+    def _check_community(site: Site) -> None:
+        site.record(predictions(10, 0.5), ago(100))
+        site.sum_up()
+        site.eyes.execute("DELETE FROM prediction")
+        site.record(predictions(20, 0.5), ago(2))
+        site.record(readings(1.0, 3.0), ago(2))
+        said = level_up(site.eyes, LATE, {**DEFAULTS, "telemetry": timedelta(days=60)})
+        assert "aggregate aggregate_prediction_hour" in said
+        assert "compression of reading" in said
+        assert "retention of reading" in said
+        assert level_up(site.eyes, LATE, {**DEFAULTS, "telemetry": timedelta(days=60)}) == ""
+        assert site.rows("SELECT frames FROM v_prediction_hour ORDER BY hour") == [(10,), (20,)]
+        assert site.rows("SELECT sum(count) FROM v_reading_hour") == [(2,)]
 
 
 @pytest.mark.timescale
