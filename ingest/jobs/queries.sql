@@ -1,4 +1,4 @@
--- Moves records to the time that the clock of their boot says.
+-- Of the jobs `retime`, which moves records to the time that the clock of their boot says, and `readings`.
 
 -- :name record_tables
 -- The tables whose rows are records of devices: whatever has these columns, so that none can be forgotten.
@@ -85,3 +85,34 @@ CROSS JOIN LATERAL generate_series(
 WHERE EXISTS (SELECT FROM rollup WHERE rollup.what = {what})
 ORDER BY 2, 3
 ON CONFLICT DO NOTHING;
+
+-- :name reading_chunks
+-- The chunks of `reading` without a valid tree: whether they are complete, never analysed, and their other indexes.
+SELECT
+    c.oid::regclass::text,
+    k.range_end < now() - interval '1 hour',
+    c.reltuples < 0,
+    (SELECT i.indexrelid FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am a ON a.oid = x.relam
+     WHERE i.indrelid = c.oid AND a.amname = 'brin' LIMIT 1)::regclass::text,
+    ARRAY(SELECT i.indexrelid::regclass::text FROM pg_index i WHERE i.indrelid = c.oid AND NOT i.indisvalid)
+FROM timescaledb_information.chunks k
+JOIN pg_namespace n ON n.nspname = k.chunk_schema
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = k.chunk_name
+WHERE k.hypertable_name = 'reading' AND NOT k.is_compressed AND NOT EXISTS (
+    SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am a ON a.oid = x.relam
+    WHERE i.indrelid = c.oid AND a.amname = 'btree' AND i.indisvalid
+)
+ORDER BY k.range_end;
+
+-- :name summarise_chunk
+SELECT brin_summarize_new_values(%s::regclass);
+
+-- :name index_chunk
+-- Nobody who writes has to wait for it.
+CREATE INDEX CONCURRENTLY ON {chunk} (series, at) WITH (deduplicate_items = off);
+
+-- :name drop_index
+DROP INDEX IF EXISTS {index};
+
+-- :name analyse_chunk
+ANALYZE {chunk};

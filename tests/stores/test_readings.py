@@ -17,6 +17,9 @@ from broker.messages import Float32Array, Telemetry
 from ingest.consumers.health import telemetry
 from ingest.embedded import Postgres
 from ingest.errors import Poison, StoreAway
+from ingest.jobs import readings as jobs_readings
+from ingest.jobs.job import Site
+from ingest.settings import IngestSettings
 from ingest.stores import readings
 from ingest.stores.batch import EPOCH, Batch
 from ingest.stores.events import PostgresEvents
@@ -183,6 +186,46 @@ class TestTimescale(ReadingsContract):
     @pytest.fixture
     def server(self, timescale_server: Postgres) -> Postgres:
         return timescale_server
+
+    def test_a_day_that_is_complete_gets_a_tree_and_today_is_summed_up(self, server: Postgres) -> None:
+        for url in fresh_database(server):
+            scene = Scene(url)
+            for days in (0, 3):
+                now_us = (datetime.now(UTC) - timedelta(days=days) - EPOCH) // timedelta(microseconds=1)
+                batch = Batch()
+                telemetry(header(1 + days, wall_us=now_us), message(), batch)
+                scene.store.store(batch)
+            assert self._indexes(scene) == {(False, "brin"): 2}
+            _killed_while_it_planted(scene)
+            site = Site(IngestSettings(database=url))
+            assert jobs_readings.run(site) == "1 chunks of readings got a tree"
+            assert jobs_readings.run(site) == ""
+            assert self._indexes(scene) == {(False, "brin"): 2, (True, "btree"): 1}
+            assert scene.rows("SELECT count(*) FROM v_telemetry") == [(8,)]
+            site.close()
+            scene.close()
+
+    def _indexes(self, scene: Scene) -> dict[tuple[bool, str], int]:
+        """How many chunks have an index of a kind, and whether that is on a chunk of the past."""
+        rows = scene.rows(
+            "SELECT a.amname = 'btree', a.amname, count(*) FROM timescaledb_information.chunks k"
+            " JOIN pg_index i ON i.indisvalid"
+            " AND i.indrelid = format('%I.%I', k.chunk_schema, k.chunk_name)::regclass"
+            " JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am a ON a.oid = x.relam"
+            " WHERE k.hypertable_name = 'reading' AND (a.amname = 'brin' OR k.range_end < now()) GROUP BY 1, 2"
+        )
+        return {(past, kind): count for past, kind, count in rows}
+
+
+def _killed_while_it_planted(scene: Scene) -> None:
+    """Leaves an invalid index on the chunk of three days ago, as CREATE INDEX CONCURRENTLY does."""
+    ((chunk,),) = scene.rows(
+        "SELECT format('%I.%I', chunk_schema, chunk_name) FROM timescaledb_information.chunks"
+        " WHERE hypertable_name = 'reading' AND range_end < now()"
+    )
+    scene.eyes.execute(f"CREATE INDEX half ON {chunk} (series, at)".encode())
+    half = "'_timescaledb_internal.half'::regclass"
+    scene.eyes.execute(f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = {half}".encode())
 
 
 # ---- what cannot be a reading ------------------------------------------------------------------------------------
