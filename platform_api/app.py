@@ -20,7 +20,19 @@ from .access import Gate
 from .broker_link import Link
 from .desk import Desk
 from .feedback import Publisher
-from .routes import adaptations, blobs, devices, drift, health, labels, models, packages, samples
+from .routes import (
+    adaptations,
+    blobs,
+    devices,
+    drift,
+    health,
+    incidents,
+    labels,
+    models,
+    notifications,
+    packages,
+    samples,
+)
 from .routes.health import Probe
 from .schemas import Part
 from .stores import Stores
@@ -39,6 +51,8 @@ told as problem details (RFC 9457)."""
 TAGS: list[dict[str, Any]] = [
     {"name": "devices", "description": "Who is in the fleet, who is there, what goes on."},
     {"name": "drift", "description": "Episodes in which a device's pictures did not look like what it knows."},
+    {"name": "incidents", "description": "The same on many devices within a while."},
+    {"name": "notifications", "description": "What a person should know, and what to do."},
     {"name": "samples", "description": "Strange frames kept aside for a person."},
     {"name": "labels", "description": "What people say samples are, and how far that has come."},
     {"name": "adaptations", "description": "What devices changed in their own memory, and why."},
@@ -96,7 +110,19 @@ def describe(**options: Any) -> FastAPI:
         **options,
     )
     problems.install(app)
-    for module in (devices, blobs, drift, samples, labels, adaptations, models, packages, health):
+    for module in (
+        devices,
+        blobs,
+        drift,
+        incidents,
+        notifications,
+        samples,
+        labels,
+        adaptations,
+        models,
+        packages,
+        health,
+    ):
         app.include_router(module.router)
 
     @app.get("/", include_in_schema=False)

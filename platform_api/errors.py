@@ -48,6 +48,26 @@ class UnknownEpisodeError(ApiError):
         self.device, self.episode = device, episode
 
 
+class UnknownIncidentError(ApiError):
+    """There is no such incident."""
+
+    status, name, title = 404, "unknown-incident", "Unknown incident"
+
+    def __init__(self, incident: str) -> None:
+        super().__init__(f"There is no incident {incident!r}.")
+        self.incident = incident
+
+
+class UnknownNotificationError(ApiError):
+    """There is no such notification, or nobody was told of it yet."""
+
+    status, name, title = 404, "unknown-notification", "Unknown notification"
+
+    def __init__(self, notification: int) -> None:
+        super().__init__(f"There is no notification {notification}.")
+        self.notification = notification
+
+
 class UnknownSampleError(ApiError):
     """The device has quarantined no such sample, or it has not arrived yet."""
 

@@ -14,6 +14,7 @@ DEVICE: dict[str, Any] = {
     "reason": "",
     "faults": [],
     "silent": False,
+    "presence": "online",
     "first_heard_at": "2026-11-02T08:00:00Z",
     "heard_at": _NOON,
     "mode": "validated",
@@ -49,6 +50,65 @@ EPISODE: dict[str, Any] = {
     "reason": "stream is in distribution again",
     "events": 9,
     "samples": 14,
+    "status": "resolved",
+    "status_reason": "quiet",
+    "status_by": "system",
+    "status_at": "2026-11-23T12:24:00Z",
+}
+
+_INCIDENT = "drift-20261123T1200-5b1e77f0"
+
+INCIDENT: dict[str, Any] = {
+    "incident": _INCIDENT,
+    "kind": "drift",
+    "type": "residual",
+    "bundle": _BUNDLE,
+    "severity": "warning",
+    "status": "closed",
+    "begin_at": _NOON,
+    "last_at": "2026-11-23T12:31:00Z",
+    "devices": 7,
+    "online": 25,
+    "restarted": 0,
+    "unresolved": 0,
+    "opened_at": "2026-11-23T12:12:30Z",
+    "closed_at": "2026-11-23T14:40:30Z",
+    "merged_into": "",
+}
+
+MEMBER: dict[str, Any] = {
+    "device": _DEVICE,
+    "kind": "drift",
+    "episode": _EPISODE,
+    "type": "residual",
+    "detector": "residual-cusum",
+    "begin_at": _NOON,
+    "end_at": "2026-11-23T12:20:00Z",
+    "severity": 1.18,
+    "status": "resolved",
+    "reason": "quiet",
+}
+
+NOTIFICATION: dict[str, Any] = {
+    "id": 42,
+    "uid": "1f0c5c1e-9f7d-4a6e-8f53-0e6c1a6c7e11",
+    "kind": "incident",
+    "severity": "warning",
+    "device": "",
+    "episode": "",
+    "incident": _INCIDENT,
+    "title": "Incident: residual drift on 7 of 25 devices",
+    "text": "Within an hour drift of type residual began on 7 of 25 devices with bundle 9b74c98e.",
+    "action": "Label samples of a few of these devices; what is new to all of them wants a new bundle.",
+    "link": f"/incidents/{_INCIDENT}",
+    "since": _NOON,
+    "notified_at": "2026-11-23T12:12:31Z",
+    "over_at": "2026-11-23T14:40:31Z",
+    "active": False,
+    "times": 1,
+    "acked_at": "2026-11-23T12:20:00Z",
+    "acked_by": "ada",
+    "deliveries": {"webhook": "sent", "mail": "waiting"},
 }
 
 LABEL: dict[str, Any] = {

@@ -34,6 +34,41 @@ LIMIT %(limit)s;
 -- :name episode
 SELECT *, NOT ended AS open FROM v_drift_episode WHERE device = %(device)s AND episode = %(episode)s;
 
+-- ---- incidents and notifications ---------------------------------------------------------------------------------
+
+-- :name incidents
+SELECT * FROM v_incident
+WHERE (%(kind)s::text IS NULL OR kind = %(kind)s)
+    AND (%(status)s::text IS NULL OR status = %(status)s)
+    AND (%(since)s::timestamptz IS NULL OR last_at >= %(since)s)
+    AND (%(begin_at)s::timestamptz IS NULL OR (begin_at, incident) < (%(begin_at)s, %(incident)s::text))
+ORDER BY begin_at DESC, incident DESC
+LIMIT %(limit)s;
+
+-- :name incident
+SELECT * FROM v_incident WHERE incident = %(incident)s;
+
+-- :name incident_members
+SELECT * FROM v_incident_device WHERE incident = %(incident)s ORDER BY begin_at, device, episode LIMIT 1000;
+
+-- :name notifications
+SELECT * FROM v_notification
+WHERE (%(kind)s::text IS NULL OR kind = %(kind)s)
+    AND (%(severity)s::text IS NULL OR severity = %(severity)s)
+    AND (%(only_device)s::text IS NULL OR device = %(only_device)s)
+    AND (%(active)s::boolean IS NULL OR active = %(active)s)
+    AND (%(acked)s::boolean IS NULL OR (acked_at IS NOT NULL) = %(acked)s)
+    AND (%(notified_at)s::timestamptz IS NULL OR (notified_at, id) < (%(notified_at)s, %(id)s::bigint))
+ORDER BY notified_at DESC, id DESC
+LIMIT %(limit)s;
+
+-- :name notification
+SELECT * FROM v_notification WHERE id = %(id)s;
+
+-- :name ack_notification
+UPDATE notification SET acked_at = now(), acked_by = %(by)s
+WHERE id = %(id)s AND notified_at IS NOT NULL AND acked_at IS NULL;
+
 -- ---- samples -----------------------------------------------------------------------------------------------------
 
 -- :name samples

@@ -5,9 +5,19 @@ from __future__ import annotations
 import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
+from uuid import UUID
 
 from fastapi import Path
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from broker import topics
 
@@ -18,10 +28,13 @@ from .examples import (
     EPISODE,
     HEALTH,
     HISTORY,
+    INCIDENT,
     LABEL,
     LINK,
+    MEMBER,
     MODEL,
     NEXT,
+    NOTIFICATION,
     PACKAGE_DONE,
     SAMPLE,
     STEP,
@@ -45,6 +58,17 @@ EpisodeId = Annotated[
     str, Path(pattern=r"^[!-.0-~]{1,128}$", description="id of the episode", examples=["3f9a1c20-000004-d1"])
 ]
 
+IncidentId = Annotated[
+    str,
+    Path(pattern=r"^[!-.0-~]{1,128}$", description="id of the incident", examples=["drift-20261123T1200-5b1e77f0"]),
+]
+NotificationId = Annotated[int, Path(ge=1, lt=1 << 63, description="number of the notification", examples=[42])]
+Presence = Literal["online", "idle", "offline", "unknown"]
+EpisodeStatus = Literal["open", "in-review", "resolved", "dismissed"]
+IncidentKind = Literal["drift", "camera", "away"]
+IncidentStatus = Literal["open", "closed", "merged", "dissolved"]
+Severity = Literal["info", "warning", "critical"]
+OrEmpty = Annotated[str, BeforeValidator(lambda value: value or "")]
 Verdict = Literal["is", "is-not", "unknown", "retract"]
 LabelState = Literal["queued", "published", "applied", "rejected", "superseded"]
 
@@ -94,6 +118,7 @@ class Device(BaseModel):
     reason: str
     faults: list[str] = Field(description="named states of the device: disk_full, camera_stalled ...")
     silent: bool = Field(description="nothing was heard for three of its report intervals")
+    presence: Presence = Field(description="from its last status, and when it was heard, by its own report interval")
     first_heard_at: datetime
     heard_at: datetime
     mode: str
@@ -140,6 +165,10 @@ class Episode(BaseModel):
     reason: str | None = Field(description="why it ended")
     events: int
     samples: int = Field(description="samples quarantined in it")
+    status: EpisodeStatus = Field(description="what the server, or a person, made of it")
+    status_reason: str = Field(description="quiet | followed | other-bundle | set-up-anew | lost, or a person's")
+    status_by: str = Field(description="system, or who it was")
+    status_at: datetime | None = Field(description="null until the server has judged it")
 
 
 class EpisodePage(BaseModel):
@@ -147,6 +176,101 @@ class EpisodePage(BaseModel):
 
     items: list[Episode]
     next: str | None = Field(description="give it as `after` to get the next page; null on the last")
+
+
+class Incident(BaseModel):
+    """The same drift, camera fault or absence on many devices within a while."""
+
+    model_config = _example(INCIDENT)
+
+    incident: str
+    kind: IncidentKind
+    type: str = Field(description="drift: what the detectors watch; camera: the fault")
+    bundle: str = Field(description="digest of the bundle that drifts; * where it does not matter")
+    severity: Severity
+    status: IncidentStatus = Field(
+        description="merged: late records show that it is part of `merged_into`; dissolved: that it was none"
+    )
+    begin_at: datetime = Field(description="when its first episode began")
+    last_at: datetime = Field(description="when its last one began")
+    devices: int
+    online: int = Field(description="devices that could have been concerned")
+    restarted: int = Field(description="of its devices, that had just started")
+    unresolved: int = Field(description="of its devices, that it still concerns")
+    opened_at: datetime
+    closed_at: datetime | None = None
+    merged_into: OrEmpty
+
+
+class IncidentPage(BaseModel):
+    model_config = _example({"items": [INCIDENT], "next": NEXT})
+
+    items: list[Incident]
+    next: str | None = Field(description="give it as `after` to get the next page; null on the last")
+
+
+class Member(BaseModel):
+    """An episode of an incident."""
+
+    device: str
+    kind: IncidentKind
+    episode: str
+    type: str
+    detector: str
+    begin_at: datetime
+    end_at: datetime | None = None
+    severity: float
+    status: EpisodeStatus
+    reason: str
+
+
+class IncidentDetail(Incident):
+    """An incident with its episodes."""
+
+    model_config = _example({**INCIDENT, "members": [MEMBER]})
+
+    members: list[Member]
+
+
+class Notification(BaseModel):
+    """What a person should know: what happened, what to do, where to look."""
+
+    model_config = _example(NOTIFICATION)
+
+    id: int
+    uid: UUID = Field(description="the same in every delivery of it")
+    kind: str
+    severity: Severity
+    device: OrEmpty = Field(description="empty where it is about no device")
+    episode: OrEmpty
+    incident: OrEmpty
+    title: str
+    text: str
+    action: str
+    link: str = Field(description="path of this API")
+    since: datetime = Field(description="when what it tells of began")
+    notified_at: datetime
+    over_at: datetime | None = None
+    active: bool = Field(description="what it tells of still is so")
+    times: int = Field(description="how often that came back within an hour, the first time included")
+    acked_at: datetime | None = None
+    acked_by: OrEmpty
+    deliveries: dict[str, Literal["waiting", "sent", "failed"]] = Field(description="by channel")
+
+
+class NotificationPage(BaseModel):
+    model_config = _example({"items": [NOTIFICATION], "next": NEXT})
+
+    items: list[Notification]
+    next: str | None = Field(description="give it as `after` to get the next page; null on the last")
+
+
+class Ack(BaseModel):
+    """Who has seen a notification."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"by": "ada"}]})
+
+    by: Words = Field(min_length=1, description="who says so, up to 64 characters")
 
 
 class Label(BaseModel):

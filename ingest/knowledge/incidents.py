@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -102,10 +102,16 @@ def _write(
     plan = match(found, [(incident, frozenset(members.get(incident, ()))) for incident in ages])
     named = [(plan.kept.get(number) or name_of(key, cluster), cluster) for number, cluster in enumerate(found)]
     changed = [(name, cluster) for name, cluster in named if {one.name for one in cluster} != members.get(name)]
-    # The members of all that changed are cleared first: an episode is in one incident.
-    _run(database, "clear_members", [[*(name for name, _ in changed), *plan.merged, *plan.dissolved]])
+    # What leaves goes first: an episode is in one incident.
+    _run(database, "clear_members", [[*plan.merged, *plan.dissolved]])
     for name, cluster in changed:
-        _write_one(database, key, name, cluster, online)
+        left = members.get(name, set()) - {one.name for one in cluster}
+        _run(database, "drop_members", {"incident": name, **_columns(left)})
+    for name, cluster in changed:
+        _write_one(database, key, name, cluster, online(cluster[0].at))
+        joined = {one.name for one in cluster} - members.get(name, set())
+        _run(database, "write_members", {"incident": name, "kind": key[0], **_columns(joined)})
+        _run(database, "count_restarted", [name])
     for incident, into in plan.merged.items():
         _run(database, "end_incident", {"incident": incident, "status": "merged", "into": into})
     for incident in plan.dissolved:
@@ -113,12 +119,10 @@ def _write(
     return len(changed) + len(plan.merged) + len(plan.dissolved)
 
 
-def _write_one(
-    database: psycopg.Connection, key: Key, name: str, cluster: Cluster, online: Callable[[datetime], int]
-) -> None:
+def _write_one(database: psycopg.Connection, key: Key, name: str, cluster: Cluster, online: int) -> None:
     kind, type_, bundle = key
     devices = len({one.device for one in cluster})
-    fleet = max(online(cluster[0].at), devices)
+    fleet = max(online, devices)
     values = {
         "incident": name,
         "kind": kind,
@@ -131,9 +135,11 @@ def _write_one(
         "online": fleet,
     }
     _run(database, "write_incident", values)
-    lists = {"devices": [one.device for one in cluster], "episodes": [one.episode for one in cluster]}
-    _run(database, "write_members", {"incident": name, "kind": kind, **lists})
-    _run(database, "count_restarted", [name])
+
+
+def _columns(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    ordered = sorted(names)
+    return {"devices": [device for device, _ in ordered], "episodes": [episode for _, episode in ordered]}
 
 
 def severity(kind: str, type_: str, share: float) -> str:

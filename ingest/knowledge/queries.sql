@@ -306,6 +306,11 @@ ON CONFLICT (incident) DO UPDATE SET
 -- :name clear_members
 DELETE FROM incident_device WHERE incident = ANY (%s::text[]);
 
+-- :name drop_members
+DELETE FROM incident_device m
+USING unnest(%(devices)s::text[], %(episodes)s::text[]) AS s (device, episode)
+WHERE m.incident = %(incident)s AND m.device = s.device AND m.episode = s.episode;
+
 -- :name write_members
 INSERT INTO incident_device (incident, device, kind, episode)
 SELECT %(incident)s, m.device, %(kind)s, m.episode FROM unnest(%(devices)s::text[], %(episodes)s::text[]) AS m (device, episode)

@@ -49,7 +49,9 @@ class Fleet:
         for message in messages:
             seq = next(self._seq)
             at = wall_us if wall_us is not None else NOON_US + seq * 1_000_000
-            CONSUMERS[type(message)](Header(device=device, boot=BOOT, seq=seq, wall_us=at), message, batch)
+            CONSUMERS[type(message)](
+                Header(device=device, boot=BOOT, seq=seq, wall_us=at, clock="synced"), message, batch
+            )
         batch.heard.add(device)
         for digest, (picture, kind) in batch.pictures.items():
             self.objects.put(picture_key(digest), picture, kind)
