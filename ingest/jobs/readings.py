@@ -7,6 +7,7 @@ summed up now and then. A chunk that is complete gets a tree. Plain PostgreSQL k
 from __future__ import annotations
 
 import time
+
 import psycopg
 from psycopg import sql
 
