@@ -27,6 +27,11 @@ ANSWERED: LiteralString = """EXISTS (
     AND f.state IN ('done', 'failed', 'expired'))"""
 
 
+# The last one says how a device is now.
+FOLLOWED: LiteralString = """EXISTS (
+    SELECT FROM presence_event n WHERE n.device = old.device AND n.noted_at > old.noted_at)"""
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Rows that go by their age, where a condition on the row `old` holds: nobody needs them any more."""
@@ -46,6 +51,11 @@ class Statement:
     table: str
 
 
+def _episodes(of: LiteralString) -> Rows:
+    over: LiteralString = " AND old.status IN ('resolved', 'dismissed')"
+    return Rows("episode_state", time="last_heard_at", record=False, only_if=of + over)
+
+
 HOURS = ("prediction_hour", "prediction_label_hour", "drift_hour", "reading_hour")
 # What belongs to each kind of `periods.DEFAULTS`.
 KINDS: Mapping[str, tuple[Rows | Statement, ...]] = {
@@ -57,11 +67,19 @@ KINDS: Mapping[str, tuple[Rows | Statement, ...]] = {
     "hourly": tuple(Rows(name, time="hour", record=False) for name in HOURS),
     "log": (Rows("log"),),
     "snapshot": (Rows("snapshot"),),
-    "camera": (Rows("camera_event", only_if=ENDED),),
+    "camera": (Rows("camera_event", only_if=ENDED), _episodes("old.kind = 'camera'")),
     "command": (Rows("command_report", only_if=ANSWERED),),
     "dead-letter": (Rows("dead_letter"), Rows("ingest_dead_letter", time="received_at", record=False)),
     "traffic": (Statement("fold_traffic", "traffic"),),
-    "drift": (Rows("drift_event", only_if=ENDED, rollup="drift_event"),),
+    "presence": (
+        Rows("presence_event", time="noted_at", record=False, only_if=FOLLOWED),
+        Rows("fleet_hour", time="hour", record=False),
+        _episodes("old.kind = 'away'"),
+    ),
+    "notification": (Rows("notification", time="notified_at", record=False, only_if="old.over_at IS NOT NULL"),),
+    "incident": (Rows("incident", time="closed_at", record=False),),
+    "package": (Rows("package", time="received_at", record=False, only_if="old.ended_at IS NOT NULL"),),
+    "drift": (Rows("drift_event", only_if=ENDED, rollup="drift_event"), _episodes("old.kind = 'drift'")),
     "sample": (Statement("drop_samples", "sample"),),
     "adaptation": (Rows("adaptation"),),
 }
@@ -81,7 +99,7 @@ class Run:
         for kind, period in kept.items():
             for part in KINDS[kind] if period is not None else ():
                 if words := self._part(part, self._cutoff(period)):  # type: ignore[arg-type]
-                    said[part.table] = words
+                    said[part.table] = ", ".join(filter(None, (said.get(part.table), words)))
         return said
 
     def _cutoff(self, period: timedelta) -> datetime:

@@ -36,6 +36,7 @@ from ingest.stores.objects import Folder
 from ingest.wiring import CONSUMERS
 from tests.postgres import PostgresContainer, emptied_database, fresh_database
 from tests.records import BOOT, DEVICE, drift, header
+from tests.rows import fill
 
 LATE = timedelta(days=30)
 FOREVER: dict[str, timedelta | None] = dict.fromkeys(DEFAULTS)
@@ -266,6 +267,33 @@ class KeepingContract:
         assert site.count("traffic") == 0
         assert site.rows("SELECT * FROM v_traffic_day ORDER BY day") == before
         assert [row[3:] for row in before] == [(2, 200), (1, 100)]
+
+    def test_keeps_the_last_word_on_the_presence_of_a_device(self, site: Site) -> None:
+        for days, presence in ((400, "online"), (300, "offline")):
+            site.eyes.execute(
+                "INSERT INTO presence_event (device, at, noted_at, heard_at, presence, reason, source)"
+                " SELECT 'a', t, t, t, %s, '', 'status' FROM (SELECT now() - %s * interval '1 day') x (t)",
+                [presence, days],
+            )
+        site.keep(presence=60)
+        assert site.rows("SELECT presence FROM presence_event") == [("offline",)]
+
+    def test_keeps_what_is_not_over(self, site: Site) -> None:
+        fill(site.eyes)
+        site.eyes.execute("UPDATE notification SET notified_at = now() - interval '1 year', over_at = NULL")
+        site.eyes.execute("UPDATE incident SET closed_at = NULL")
+        site.eyes.execute("UPDATE package SET ended_at = NULL, received_at = now() - interval '1 year'")
+        site.eyes.execute("UPDATE episode_state SET status = 'open', last_heard_at = now() - interval '1 year'")
+        tables = ("notification", "incident", "package", "episode_state")
+        kept = dict.fromkeys(("notification", "incident", "package", "drift", "camera", "presence"), 60)
+        site.keep(**kept)
+        assert [site.count(table) for table in tables] == [1, 1, 1, 1]
+        site.eyes.execute("UPDATE notification SET over_at = now()")
+        site.eyes.execute("UPDATE incident SET closed_at = now() - interval '1 year'")
+        site.eyes.execute("UPDATE package SET ended_at = now()")
+        site.eyes.execute("UPDATE episode_state SET status = 'resolved'")
+        site.keep(**kept)
+        assert [site.count(table) for table in tables] == [0, 0, 0, 0]
 
     def test_every_kind_can_be_given_up_where_there_is_nothing(self, site: Site) -> None:
         site.sum_up()
