@@ -87,6 +87,8 @@ class Desk:
             if known is None or again or known["state"] not in ("waiting", "running", "done"):
                 statement = queries.query("bring", package="ingest.packages")
                 brought = connection.execute(statement, {**values, "worker": self._ledger.worker}).fetchone()
+            if brought is not None:
+                connection.execute(queries.query("forget_steps", package="ingest.packages"), values)
             row = connection.execute(queries.query("find_package", __package__), values).fetchone()
         if row is None:
             raise UnknownPackageError(package)

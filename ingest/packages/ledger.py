@@ -59,7 +59,10 @@ class Ledger:
     def bring(self, package: str, name: str, size: int) -> bool:
         """Takes a package in hand; False while somebody else has it."""
         values = {"package": package, "name": _plain(name), "size": size, "worker": self.worker}
-        return bool(self._rows("bring", values))
+        brought = bool(self._rows("bring", values))
+        if brought:
+            self._run("forget_steps", values)
+        return brought
 
     def resume(self, package: str) -> str | None:
         """Takes a package in hand whose worker is gone; its name, or None where it is none of those."""

@@ -86,7 +86,9 @@ def test_the_same_file_again_is_the_same_package(api: Api) -> None:
     }
     assert api.client.post("/packages", content=exported()).status_code == 200
     assert len(api.get("/packages")["items"]) == 1
-    again = done(api, upload(api, exported(), again=True)["package"])
+    waiting = upload(api, exported(), again=True)
+    assert (waiting["progress"], waiting["steps"]) == (0.0, 0)
+    again = done(api, waiting["package"])
     assert (again["times"], again["new"], again["known"]) == (2, 0, ALL)
 
 
