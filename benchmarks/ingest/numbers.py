@@ -219,7 +219,7 @@ def kills(place: Place, events: int, workers: int, brokers: int, databases: int 
     seconds = max(10.0, chaos.EACH_S * count)
     with place.workers(2) as started:
         fleet = place.simulate(
-            *("kills", "--devices", "200", "--rate", str(events / seconds), "--duration", str(seconds)),
+            *("kills", "--devices", "200", "--rate", str(1.02 * events / seconds), "--duration", str(seconds)),
             *("--reconnect-s", "1", "--confirm-timeout-s", "5", "--drain", "120"),
         )
         try:
