@@ -742,6 +742,7 @@ CREATE TABLE episode_state (
 CREATE INDEX episode_state_begin ON episode_state (kind, type, bundle, begin_at);
 CREATE INDEX episode_state_day ON episode_state (((begin_at AT TIME ZONE 'UTC')::date), device) WHERE kind = 'drift';
 CREATE INDEX episode_state_open ON episode_state (kind, device) WHERE status IN ('open', 'in-review');
+CREATE INDEX episode_state_latest ON episode_state (kind, begin_at DESC);
 CREATE INDEX episode_state_new ON episode_state (begin_at) WHERE NOT clustered;
 CREATE INDEX episode_state_unsynced ON episode_state (last_heard_at) WHERE clock = 'unsynced';
 CREATE INDEX episode_state_changed_at ON episode_state (changed_at);
