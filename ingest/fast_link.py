@@ -21,6 +21,7 @@ from broker.mqtt import REFUSALS, UNSUPPORTED_VERSION, Options, Will, no_link
 from broker.mqtt5_protocol import ROOM, ConnAckPacket, ConnectPacket, Mqtt5Protocol, PublishPacket
 
 log = logging.getLogger("tinyml.ingest")
+SAID = 65_534  # the most that is said: 65,535 is the default, is left out, and Mosquitto puts its own number there
 GOODBYE_S = 2.0  # how long a broker may take to hear that we leave
 
 
@@ -340,6 +341,6 @@ def connect_packet(options: Options, will: Will | None) -> ConnectPacket:
         will=said,
         keep_alive=options.keepalive_s,
         session_expiry_interval=options.session_expiry_s,
-        receive_max=options.receive_maximum or 65_535,
+        receive_max=min(options.receive_maximum, SAID) or 65_535,
         max_packet_size=options.max_packet_bytes,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import signal
+import sys
 
 from broker.connection import Options
 
@@ -16,6 +17,7 @@ from ..stores.objects import open_objects
 from ..worker import Limits, Worker, client_id
 from .migrate import bring_up_to_date
 
+SWITCH_S = 0.0005  # a thread that hears from the database waits no longer for the one that reads messages
 RECONNECT_S = 5.0  # longest pause: workers are few, and a whole fleet waits for them
 
 
@@ -44,6 +46,7 @@ def run(chosen: IngestSettings, _arguments: argparse.Namespace) -> int:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: worker.stop())
     spare_the_collector()
+    sys.setswitchinterval(SWITCH_S)
     try:
         return worker.run()
     finally:

@@ -7,8 +7,10 @@ batch whose commit was not heard of can be stored again.
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import struct
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -21,8 +23,8 @@ from psycopg.pq import Format
 
 from broker.messages import Float32Array
 
-from ..errors import IngestError, RecordRefused, StoreAway
 from ..blobs import rows as blobs
+from ..errors import IngestError, RecordRefused, StoreAway
 from . import presence
 from .batch import KEY, Answer, Batch, Letter, Table
 from .clocks import Clocks
@@ -33,6 +35,8 @@ from .traffic import Traffic
 T = TypeVar("T")
 # libpq gives no codes for what happens before a connection stands.
 _FINAL = re.compile(r"authentication failed|no pg_hba.conf entry|(role|database) \"[^\"]*\" does not exist")
+HEARD_S = 6.0  # longer than `hear_devices` leaves a row alone
+REMEMBERED = 100_000  # devices
 REAL, REAL_ARRAY = 700, 1021  # PostgreSQL's numbers of these types
 
 # A server that vanished without a word is noticed within half a minute.
@@ -70,6 +74,7 @@ class PostgresEvents:
         self._stages: dict[Table, _Stage] = {}  # those that exist on this connection
         self._readings, self._clocks = Readings(), Clocks()
         self.traffic = Traffic()
+        self._told: dict[str, float] = {}  # device -> when the database was told that it was heard
 
     def store(self, batch: Batch) -> int:
         """Commits the batch and returns how many rows are new; a second time changes nothing.
@@ -127,8 +132,8 @@ class PostgresEvents:
                 cursor.execute(query("keep_waiting"), asdict(waiting))
             blobs.settle(cursor, batch)
             presence.settle(cursor, batch)
-            if batch.heard:
-                cursor.execute(query("hear_devices" if batch.live else "know_devices"), [sorted(batch.heard)])
+            if heard := self._news(batch):
+                cursor.execute(query("hear_devices" if batch.live else "know_devices"), [heard])
             for answer in sorted(batch.answers, key=lambda a: (a.device, a.sample, a.revision)):
                 _answer_label(cursor, answer)
             if due := self.traffic.due:
@@ -137,7 +142,17 @@ class PostgresEvents:
             self.traffic.written()
         if batch.live:
             self.traffic.count(batch)
+            self._told |= dict.fromkeys(heard, time.monotonic())
         return new
+
+    def _news(self, batch: Batch) -> list[str]:
+        """Devices of the batch that the database was not told of a moment ago: most batches are spared a call."""
+        if not batch.live:
+            return sorted(batch.heard)
+        if len(self._told) > REMEMBERED:
+            self._told.clear()
+        since = time.monotonic() - HEARD_S
+        return sorted(device for device in batch.heard if self._told.get(device, -math.inf) < since)
 
     def _write_traffic(self, connection: psycopg.Connection) -> None:
         with connection.transaction(), connection.cursor() as cursor:
