@@ -56,7 +56,10 @@ class Ticker:
         self._tick(last=True)
 
     def tick(self, last: bool = False) -> Tick:
-        return Tick(at=self.clock.now(), wall_us=self.wall_ns() // 1000, clock=self.quality(), last=last)
+        # Asked first: a clock that is set right after this question is called unsynced a second too long, no more.
+        # The other way round, the time from before it was set would be called synced.
+        clock = self.quality()
+        return Tick(at=self.clock.now(), wall_us=self.wall_ns() // 1000, clock=clock, last=last)
 
     def _tick(self, last: bool = False) -> None:
         self.doors.post(self.tick(last))

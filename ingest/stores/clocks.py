@@ -2,7 +2,8 @@
 
 The clock of a boot is one number: wall time = offset + message time. Message time is a monotonic clock that starts
 once a boot and never jumps (edge_actors/clock.py), and NTP steers it together with the wall clock, so the offset is
-constant between two steps of the wall clock. Devices call themselves synced only once NTP has set the clock.
+constant between two steps of the wall clock. Devices call themselves synced only once NTP has set the clock. (Where
+a processor is suspended in the middle of a boot, message time stops; what was unsynced before is late by that much.)
 
 The rule: **the first believable record of a boot that says synced sets the offset, for ever.** What a later
 correction of a wrong sync would change is not worth an answer that changes: the time of a re-timed record is part

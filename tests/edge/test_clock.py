@@ -45,6 +45,28 @@ def test_ticks_until_it_is_stopped() -> None:
     assert waiting.take(0.0) is None
 
 
+def test_a_time_from_before_the_clock_was_set_is_never_called_synced() -> None:
+    """NTP sets the clock between any two things that a tick does."""
+    wall_s, synced = 1_000, False
+
+    def ntp_sets_the_clock() -> None:
+        nonlocal wall_s, synced
+        wall_s, synced = 1_790_000_000, True
+
+    def quality() -> str:
+        said = "synced" if synced else "unsynced"
+        ntp_sets_the_clock()
+        return said
+
+    def wall_ns() -> int:
+        read = wall_s * 10**9
+        ntp_sets_the_clock()
+        return read
+
+    tick = Ticker(doors(), MessageClock(), quality, wall_ns=wall_ns).tick()
+    assert (tick.wall_us, tick.clock) == (1_790_000_000_000_000, "unsynced")
+
+
 @pytest.mark.parametrize("setting", ["synced", "unsynced"])
 def test_the_clock_is_as_good_as_it_is_set_to_be(setting: str) -> None:
     assert clock_quality(setting)() == setting
