@@ -168,6 +168,8 @@ class Importer:
                 outcome.stored[key] = records.join(outcome.stored.get(key, ()), ranges)
             self._progress(outcome.package, step)
             self._go_on()
+            if sum(other.letters for other in outcome.steps) > self.limits.letters:
+                raise EntryRefused(f"more than {self.limits.letters:,} records of the package cannot be taken")
 
     def _picture(self, step: Step, entry: Entry) -> str:
         data = pictures.take(entry.stream, self.limits.picture_bytes)

@@ -20,6 +20,7 @@ class Limits:
     ratio: int = 200  # unpacked to packed, beyond FREE bytes
     entries: int = 10_000  # of an archive, folders among them
     picture_bytes: int = 16 << 20
+    letters: int = 10_000  # records that nobody can take: a package is not to fill the database with them
 
 
 def limits(packed_mb: int, unpacked_mb: int, ratio: int, entries: int) -> Limits:

@@ -202,6 +202,18 @@ def test_what_holds_nothing_or_is_hostile_is_refused_and_stores_nothing(desk: De
     assert desk.rows("SELECT state, reason, progress FROM v_package") == [("refused", outcome.reason, 1.0)]
 
 
+def test_a_package_cannot_fill_the_database_with_dead_letters(
+    start_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records_step, "BATCH", 10)
+    desk = start_desk(limits=Limits(letters=15))
+    rubbish = records([drift()])[0] + b"\0" * 10_000
+    outcome = desk.bring(tar({"a": rubbish, "b": b"".join(records([drift()], 2)) + b"\1" * 10_000}))
+    assert [(step.state, step.records) for step in outcome.steps[2:]] == [("failed", 20), ("failed", 10)]
+    assert "more than 15 records" in outcome.steps[2].reason
+    assert desk.rows("SELECT count(*) FROM ingest_dead_letter")[0][0] <= 30
+
+
 def test_a_bomb_beside_good_records_stores_none_of_them(start_desk: Callable[..., Desk]) -> None:
     desk = start_desk(limits=Limits(unpacked_bytes=20 << 20))
     outcome = desk.bring(tar({"good": exported(), "bomb.gz": bomb()}, "w"))
