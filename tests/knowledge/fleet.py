@@ -117,6 +117,8 @@ class Fleet:
         for table, columns in TIMES.items():
             moved = ", ".join(f"{column} = {column} - make_interval(secs => {seconds})" for column in columns)
             self.database.execute(f"UPDATE {table} SET {moved}".encode())
+        self.events.close()  # it remembers which devices it heard just now
+        self.events = PostgresEvents(self.url)
 
     def works(self, least: int = 3, share: float = 0.2) -> None:
         """The jobs, in their order."""
