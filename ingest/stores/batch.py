@@ -118,6 +118,6 @@ class Batch:
 def wall_time(header: Header) -> datetime:
     """The header's wall time, exact to the microsecond. Raises Poison outside the years 1 to 9999."""
     try:
-        return EPOCH + timedelta(microseconds=header.wall_us)
+        return EPOCH + timedelta(0, 0, header.wall_us)  # days, seconds, microseconds
     except OverflowError:
         raise Poison(f"wall time {header.wall_us} us is not within the years 1 to 9999") from None
