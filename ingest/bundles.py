@@ -41,6 +41,11 @@ class BundleFile:
     about: str  # a sentence or two for people
 
 
+def bundle_key(digest: str) -> str:
+    """Where the object store keeps the file of the bundle with this digest, if somebody put it there."""
+    return f"bundles/{digest[:2]}/{digest}"
+
+
 def read_bundle(path: Path) -> BundleFile:
     """What is in a bundle file. Raises RegistryError where it is not a whole bundle."""
     try:

@@ -23,6 +23,7 @@ from .feedback import Publisher
 from .routes import (
     adaptations,
     blobs,
+    bundles,
     devices,
     drift,
     health,
@@ -120,6 +121,7 @@ def describe(**options: Any) -> FastAPI:
         labels,
         adaptations,
         models,
+        bundles,
         packages,
         health,
     ):

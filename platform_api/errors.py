@@ -90,6 +90,18 @@ class NoBlobError(ApiError):
     status, name, title = 404, "no-blob", "Not here"
 
 
+class NoBundleError(ApiError):
+    """Nobody put the file of this bundle into the object store."""
+
+    status, name, title = 404, "no-bundle", "No such bundle here"
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(
+            f"No bundle {digest[:12]} is in the object store; `tinyml ingest register --upload` puts it there."
+        )
+        self.digest = digest
+
+
 class NoLinkError(ApiError):
     """The object store gives no links, or has not got the object yet."""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..bundles import read_bundle
+from ..bundles import bundle_key, read_bundle
 from ..settings import IngestSettings
 from ..stores.models import MlflowRegistry
+from ..stores.objects import open_objects
 from ..training_report import read_report
 
 ABOUT = """\
@@ -17,6 +18,7 @@ bundle is registered once; to give it an alias later, say it again or use `tinym
 
   tinyml ingest register mine.bundle --alias candidate
   tinyml ingest register mine.bundle --report mine.report.json   with the training that `tinyml train` reports
+  tinyml ingest register mine.bundle --upload                    and into the object store, for devices to fetch
 """
 
 
@@ -27,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--alias", default="", help="champion, candidate, ...: points to this version from now on")
     parser.add_argument(
         "--report", type=Path, metavar="X.report.json", help="what `tinyml train` wrote of its training"
+    )
+
+    parser.add_argument(
+        "--upload",
+        action="store_true",
+        help="put the file into the object store too, under its digest: GET /bundles/DIGEST of the API serves it",
     )
 
 
@@ -43,6 +51,10 @@ def run(chosen: IngestSettings, arguments: argparse.Namespace) -> int:
     print(f"  {bundle.digest}")
     print(f"  {bundle.about}")
     print(f"  {len(bundle.parts)} parts beside the file: {', '.join(sorted(bundle.parts))}")
+    if arguments.upload:
+        key = bundle_key(bundle.digest)
+        open_objects(chosen.objects).put(key, path.read_bytes())
+        print(f"  is {key} in the object store; the API serves it as /bundles/{bundle.digest}")
     if report is not None:
         print(f"  trained in {len(report.passes)} passes: {report.about}")
     return 0

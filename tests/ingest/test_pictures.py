@@ -22,6 +22,7 @@ from ingest.stores.events import PostgresEvents
 from ingest.stores.objects import Folder
 from ingest.stores.s3 import S3
 from ingest.upkeep import Upkeep
+from platform_api.demo.process import Process, tinyml
 from tests.ingest.conftest import StartWorker
 from tests.ingest.harness import Fleet
 from tests.records import BOOT, DEVICE, drift, sent
@@ -211,6 +212,27 @@ def test_a_kill_between_the_store_and_the_database_changes_nothing(
     folder.put(key(picture(1)), picture(1))  # and here the process was killed
     assert Upkeep(settings(database_url, str(folder.folder)), [job.JOB]).once() == 0
     assert (waiting_in(eyes), folder.get(key(picture(1)))) == ([], picture(1))
+
+
+def test_a_process_that_is_killed_while_it_moves_them_loses_none(
+    eyes: psycopg.Connection, database_url: str, tmp_path: Path
+) -> None:
+    numbers = range(300)
+    keep(database_url, *numbers)
+    folder = Folder(tmp_path / "objects")
+    words = ("ingest", "maintain", "--only", "objects", "--database", database_url, "--objects", str(folder.folder))
+    moving = Process("maintain", tinyml(*words), tmp_path / "maintain.log")
+    moving.start()
+    wait_until(lambda: folder.folder.exists() and len(waiting_in(eyes)) < 300, 30)
+    moving.kill()
+    held = "SELECT FROM pg_locks JOIN pg_database d ON d.oid = database WHERE locktype = 'advisory' AND datname = %s"
+    wait_until(lambda: not eyes.execute(held, [eyes.info.dbname]).fetchall())  # the server has seen that it is gone
+    left = {wanted for wanted, _ in waiting_in(eyes)}
+    assert left, "it had moved all of them before it was killed"
+    assert left | set(folder.list()) == {key(picture(n)) for n in numbers}
+    assert Upkeep(settings(database_url, str(folder.folder)), [job.JOB]).once(["objects"]) == 0
+    assert waiting_in(eyes) == []
+    assert all(folder.get(key(picture(n))) == picture(n) for n in numbers)
 
 
 def test_a_store_that_gives_back_something_else_does_not_get_the_only_copy(

@@ -11,8 +11,10 @@ import psycopg
 import pytest
 
 from broker.cli import main
+from ingest.bundles import bundle_key, read_bundle
 from ingest.embedded import Postgres
 from ingest.stores.models import PARTS, TRAINING, MlflowRegistry
+from ingest.stores.objects import Folder
 from tests.postgres import fresh_database
 from tests.registries import empty_registry
 from tests.stores.bundle_files import bundle, report
@@ -70,6 +72,14 @@ def test_register_shows_what_it_did_and_does_it_once(tinyml: Tinyml, tmp_path: P
     assert "calibration.json" in said[3]
     assert tinyml("register", path)[:3] == said[:3]
     assert tinyml("register", path, "--model", "other")[0] == "other version 1"
+
+
+def test_upload_puts_the_file_where_the_api_serves_it(tinyml: Tinyml, tmp_path: Path) -> None:
+    path = bundle(tmp_path / "digits.bundle")
+    digest = read_bundle(path).digest
+    said = tinyml("register", path, "--upload", "--objects", tmp_path / "objects")
+    assert f"  is bundles/{digest[:2]}/{digest} in the object store; the API serves it as /bundles/{digest}" in said
+    assert Folder(tmp_path / "objects").get(bundle_key(digest)) == path.read_bytes()
 
 
 def test_parts_lie_beside_the_bundle_and_facts_are_parameters(tinyml: Tinyml, url: str, tmp_path: Path) -> None:

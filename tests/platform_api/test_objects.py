@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
 
 from broker.messages import BlobOffered
+from edge_actors.remote.download import download
 from ingest.blobs.rows import blob_key
+from ingest.bundles import bundle_key
 from ingest.consumers.samples import picture_key
 from ingest.stores.batch import Batch, Waiting
 from ingest.stores.models import MlflowRegistry
@@ -160,6 +163,31 @@ def test_what_a_device_calls_it_does_not_get_into_the_header(serve: Serve, fleet
     answer = serve(objects).client.get(f"/devices/pi-1/blobs/{SHA256}")
     assert answer.headers["content-disposition"] == f'attachment; filename="pi-1-{SHA256[:12]}.bin"'
     assert "set-cookie" not in answer.headers
+
+
+# ---- bundles ---------------------------------------------------------------------------------------------------
+
+
+def test_a_bundle_is_served_by_digest_and_a_device_can_fetch_it(
+    serve: Serve, objects: Folder, tmp_path: Path
+) -> None:
+    api = serve(objects)
+    assert_problem(api.client.get(f"/bundles/{SHA256}"), 404, "no-bundle")
+    objects.put(bundle_key(SHA256), DATA)
+    part = tmp_path / "fetched.part"
+    part.write_bytes(DATA[:1000])  # an earlier attempt ended here
+    url = f"{api.url}/bundles/{SHA256}"
+    assert download(url, part, len(DATA), SHA256, lambda: True, lambda _: None)
+    assert part.read_bytes() == DATA
+    assert_problem(api.client.get(f"/bundles/{SHA256}/link"), 409, "no-link")
+
+
+def test_a_link_reads_the_bundle(serve: Serve, s3: S3) -> None:
+    s3.put(bundle_key(SHA256), DATA)
+    api = serve(s3)
+    with urlopen(api.get(f"/bundles/{SHA256}/link")["url"], timeout=10) as response:
+        assert response.read() == DATA
+    assert_problem(api.client.get(f"/bundles/{'0' * 64}/link"), 404, "no-bundle")
 
 
 @pytest.mark.parametrize("sha256", ["x", "A" * 64, "0" * 63, "..%2f..%2fpictures"])
