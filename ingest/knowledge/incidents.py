@@ -19,6 +19,7 @@ AT_ONCE = 5000  # episodes a transaction
 ROUNDS = 20  # transactions a run
 # Drift comes to devices one after the other, as fog does; a broken link cuts off all of them at once.
 WINDOWS = {"drift": timedelta(hours=1), "camera": timedelta(hours=1), "away": timedelta(minutes=15)}
+READ = ("devices", "kinds", "episodes", "types", "bundles", "begins", "clocks")  # columns of an episode
 A_DAY = timedelta(days=1)
 HALF = 0.5  # of the fleet: critical
 Key = tuple[str, str, str]  # kind, type, bundle
@@ -43,9 +44,8 @@ def gather(database: psycopg.Connection, measure: Measure) -> str:
             fresh = _rows(database, "unclustered", [AT_ONCE])
             for key, times in _concerned(database, fresh).items():
                 changed += _gather_kind(database, key, times, measure)
-            columns = zip(*[(row[0], row[1], row[2], row[5]) for row in fresh], strict=True) if fresh else [[]] * 4
-            names = ("devices", "kinds", "episodes", "begins")
-            _run(database, "mark_clustered", dict(zip(names, map(list, columns), strict=True)))
+            columns = [[row[number] for row in fresh] for number in range(len(READ))]
+            _run(database, "mark_clustered", dict(zip(READ, columns, strict=True)))
         if len(fresh) < AT_ONCE:
             break
     settled = _run(database, "settle_incidents").rowcount

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 
@@ -70,7 +71,7 @@ def _see(database: psycopg.Connection, rule: Rule, condition: tuple[Any, ...]) -
         "title": rule.title(facts, who["device"]),
         "text": rule.text(facts, who["device"]),
         "action": rule.action(facts),
-        "link": rule.link.format(**who),
+        "link": rule.link.format(**{name: quote(value, safe="") for name, value in who.items()}),
     }
     database.execute(query("see_condition", __package__), values)
     return str(key)

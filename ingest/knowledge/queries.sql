@@ -267,8 +267,12 @@ LIMIT %s;
 -- :name mark_clustered
 -- Unless it has changed since it was read.
 UPDATE episode_state e SET clustered = true
-FROM unnest(%(devices)s::text[], %(kinds)s::text[], %(episodes)s::text[], %(begins)s::timestamptz[]) AS s (device, kind, episode, begin_at)
-WHERE e.device = s.device AND e.kind = s.kind AND e.episode = s.episode AND e.begin_at IS NOT DISTINCT FROM s.begin_at;
+FROM unnest(
+    %(devices)s::text[], %(kinds)s::text[], %(episodes)s::text[], %(types)s::text[], %(bundles)s::text[],
+    %(begins)s::timestamptz[], %(clocks)s::text[]
+) AS s (device, kind, episode, type, bundle, begin_at, clock)
+WHERE e.device = s.device AND e.kind = s.kind AND e.episode = s.episode
+    AND (e.type, e.bundle, e.begin_at, e.clock) IS NOT DISTINCT FROM (s.type, s.bundle, s.begin_at, s.clock);
 
 -- :name incident_key
 SELECT kind, type, bundle, begin_at, last_at FROM incident WHERE incident = ANY (%s::text[]);
@@ -397,7 +401,8 @@ WHERE e.kind = 'drift' AND e.status = 'open' AND e.end_at IS NULL AND w.waiting 
 -- :name when_offline
 SELECT 'device-offline' AS kind, 'device-offline:' || e.device AS key, 'warning' AS severity, e.device,
     NULL::text AS episode, NULL::text AS incident, e.begin_at AS since,
-    jsonb_build_object('how', e.detector, 'heard_at', d.heard_at) AS facts
+    jsonb_build_object(
+        'how', e.detector, 'heard_at', to_char(d.heard_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC"')) AS facts
 FROM episode_state e
 JOIN device d ON d.device = e.device
 WHERE e.kind = 'away' AND e.status = 'open' AND e.begin_at < now() - %(offline_s)s * interval '1 second'

@@ -90,7 +90,7 @@ RULES: Mapping[str, Rule] = {
         lambda f, device: f"{device} is offline",
         lambda f, device: (
             (f"{device} broke off its connection" if f["how"] == "will" else f"{device} fell silent")
-            + f" and was not heard since {f['heard_at'][:16]}."
+            + f" and was not heard since {f['heard_at']}."
         ),
         lambda f: "Look at its power and its link. What it has recorded is kept on it and arrives later.",
         "/devices/{device}",
