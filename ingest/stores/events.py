@@ -68,8 +68,9 @@ class Float32ArrayDumper(Dumper):
 class PostgresEvents:
     """Connects when it is first needed and again after every failure."""
 
-    def __init__(self, url: str, *, application: str = "tinyml-ingest") -> None:
-        self.url, self.application = url, application
+    def __init__(self, url: str, *, application: str = "tinyml-ingest", lock_patience_s: float = 8.0) -> None:
+        """A lock that somebody else holds for longer than that makes a StoreAway: nobody hangs here for ever."""
+        self.url, self.application, self.lock_patience_s = url, application, lock_patience_s
         self._connection: psycopg.Connection | None = None
         self._stages: dict[Table, _Stage] = {}  # those that exist on this connection
         self._readings, self._clocks = Readings(), Clocks()
@@ -108,6 +109,7 @@ class PostgresEvents:
         try:
             if self._connection is None:
                 self._connection = connect(self.url, self.application)
+                self._connection.execute(query("be_patient"), [f"{self.lock_patience_s:g}s"])
             return work(self._connection)
         except psycopg.Error as error:
             sentence = explained(error)

@@ -30,6 +30,10 @@ SELECT CASE
     ELSE 'timescale-apache'
 END;
 
+-- :name be_patient
+-- How long this connection waits for a lock that somebody else holds.
+SELECT set_config('lock_timeout', %s, false);
+
 -- :name column_types
 -- The types of a table's columns, so that binary COPY and the stage follow the schema.
 SELECT a.attname, format_type(a.atttypid, a.atttypmod)

@@ -92,6 +92,15 @@ class EventStoreContract:
         state, then = database.row(seen, DEVICE)
         assert (state, heard - then) == ("sleeping", 86400)
 
+    def test_does_not_wait_for_ever_for_a_lock_that_somebody_holds(self, database: Database) -> None:
+        impatient = PostgresEvents(database.url, lock_patience_s=0.1)
+        with psycopg.connect(database.url) as holder:
+            holder.execute("LOCK TABLE drift_event IN SHARE MODE")
+            with pytest.raises(StoreAway, match="lock timeout"):
+                impatient.store(batch_of(drift()))
+        assert impatient.store(batch_of(drift())) == 1
+        impatient.close()
+
     def test_stores_a_record_once_within_one_batch(self, database: Database) -> None:
         batch = batch_of(drift())
         for rows in batch.rows.values():
