@@ -27,7 +27,7 @@ from tests.postgres import fresh_database
 from tests.records import BOOT, DEVICE, EVERY_KIND, header
 from tests.support import wait_until
 
-OFFSET_US = 1_790_000_000_123_457  # the clock of the boot
+OFFSET_US = 1_700_000_000_123_457  # the clock of the boot
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATE = "clock = 'unsynced'"
 
@@ -131,6 +131,35 @@ class ClockContract:
         assert written <= {name for name, _ in retime.record_tables(scene.eyes)}
         scene.eyes.execute("CREATE TABLE newest (LIKE log INCLUDING ALL, more text)")
         assert "newest" in dict(retime.record_tables(scene.eyes))
+
+    @pytest.mark.parametrize("view", ["v_boot", "v_record_count"])
+    def test_every_table_of_records_is_in_the_views_that_count_them(self, scene: Scene, view: str) -> None:
+        used = scene.rows(f"SELECT table_name FROM information_schema.view_table_usage WHERE view_name = '{view}'")
+        assert {name for name, _ in retime.record_tables(scene.eyes)} <= {name for (name,) in used}
+
+    def test_a_boot_that_never_gets_a_clock_lies_between_its_neighbours(self, scene: Scene) -> None:
+        batch = Batch()
+        for boot, clock, at in (
+            (1, "synced", 50.0),
+            (2, "unsynced", 60.0),
+            (3, "synced", 70.0),
+            (4, "unsynced", 1.0),
+        ):
+            about = said(1, at, clock, boot=f"0a1b2c3d-{boot:06d}")
+            CONSUMERS[DriftDetected](about, drift(at), batch)
+        CONSUMERS[DriftDetected](said(1, 65.0, boot="ffffffff-000002"), drift(65.0), batch)  # another installation
+        scene.store.store(batch)
+        known = scene.rows(
+            "SELECT has_clock, unsynced, first_at, not_before, not_after, not_after = last_received_at FROM v_boot"
+            " WHERE boot < 'f' ORDER BY boot"
+        )
+        received = known[3][4]
+        assert known == [
+            (True, 0, right(50.0), None, None, None),
+            (False, 1, None, right(50.0), right(70.0), False),
+            (True, 0, right(70.0), None, None, None),
+            (False, 1, None, right(70.0), received, True),
+        ]
 
     def test_readings_wait_with_their_message_and_become_rows_with_it(self, scene: Scene) -> None:
         message = next(message for message in EVERY_KIND if isinstance(message, Telemetry))

@@ -145,7 +145,7 @@ class ReadingsContract:
                 migrate(connection, available()[:6])
                 row = "INSERT INTO telemetry (device, boot, seq, at, clock, op_s, names, ages, readings, faults)"
                 row += " VALUES (%s, %s, 1, %s, %s, 60, '{a,b}', '{1.5,0}', '{1,NaN,3,4}', '{}')"
-                at = datetime(2026, 9, 1, tzinfo=UTC)
+                at = datetime(2024, 9, 1, tzinfo=UTC)
                 connection.execute(row.encode(), [DEVICE, BOOT, at, "synced"])
                 connection.execute(row.encode(), ["lamp-2", BOOT, at, "unsynced"])
                 before = connection.execute(ALL.encode()).fetchall()

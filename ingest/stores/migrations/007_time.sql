@@ -131,7 +131,8 @@ BEGIN
             'INSERT INTO boot_clock (device, boot, offset_us)'
             ' SELECT DISTINCT ON (device, boot)'
             '     device, boot, (extract(epoch FROM at) * 1000000 - round(op_s * 1000000)::numeric)::bigint'
-            ' FROM %I WHERE clock = ''synced'' AND op_s BETWEEN 0.000001 AND 9000000000'
+            ' FROM %I WHERE clock = ''synced'' AND op_s > 0 AND op_s <= 9000000000'
+            '     AND at BETWEEN ''2020-01-01 00:00+00'' AND now() + interval ''1 day'''
             ' ORDER BY device, boot, seq'
             ' ON CONFLICT DO NOTHING', records);
     END LOOP;
