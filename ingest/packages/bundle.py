@@ -30,6 +30,8 @@ def register(entry: str, stream: Stream, registry: ModelRegistry) -> tuple[str, 
         read = read_bundle(path)
         known = registry.by_digest(model, read.digest)
         version = known or registry.register(path, model, read.tags, parts=read.parts, about=read.about)
+    except OSError as error:
+        raise EntryRefused(f"there is no room to look into it: {error.strerror}") from None
     except RegistryError as error:
         raise EntryRefused(str(error).replace(str(folder) + "/", "")) from None
     finally:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import psycopg
 
@@ -31,6 +31,7 @@ from .streams import drain
 
 log = logging.getLogger("tinyml.packages")
 T = TypeVar("T")
+FIRST = ("open", "inspect")  # the steps of every package
 NOTE_S = 1.0  # how often progress is written down
 NOTHING = "it holds nothing that can be taken: no export, no records, no pictures, no bundle"
 NESTED = "an archive within an archive is not opened"
@@ -75,28 +76,25 @@ class Importer:
         Raises StoreAway when the database stays away, and PackageInterrupted when it is to stop; then the package
         can be brought again, and what was stored is known.
         """
-        name = self._patiently(lambda: self.ledger.begin(package))
-        steps = [Step(step=0, name="open", kind="open"), Step(step=1, name="inspect", kind="inspect")]
+        called = self._patiently(lambda: self.ledger.begin(package))
+        steps = [Step(step=number, name=name, kind=name) for number, name in enumerate(FIRST)]
         outcome = Outcome(package, REFUSED, "", steps)
         try:
-            with path.open("rb") as file:
-                self._look(file, outcome, name)
+            with Watched(path, self._looked(package, steps[1])) as file:
+                self._look(file, outcome, called)
                 for kinds in ((EXPORT, RECORDS), (PICTURE, BUNDLE)):  # a picture needs its sample
-                    self._pass(file, outcome, name, kinds)
-        except OSError as error:
-            outcome.reason = f"it cannot be read: {error.strerror}"
-        except PackageRefused as error:
-            outcome.reason = str(error)
+                    self._pass(file, outcome, called, kinds)
+        except (OSError, PackageRefused) as error:
+            why = f"it cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+            self._give_up(outcome, why)
         else:
             outcome.state = FAILED if any(step.state == FAILED for step in steps) else DONE
-        if outcome.state == REFUSED:
-            self._refuse(outcome)
         self._patiently(lambda: self.ledger.end(package, outcome.state, outcome.reason))
         return outcome
 
     # ---- open, inspect ---------------------------------------------------------------------------------------
 
-    def _look(self, file: BinaryIO, outcome: Outcome, name: str) -> None:
+    def _look(self, file: Watched, outcome: Outcome, name: str) -> None:
         open_, inspect = outcome.steps
         package = outcome.package
         self._patiently(lambda: self.ledger.plan(package, outcome.steps))
@@ -104,10 +102,10 @@ class Importer:
         kind = packing_of(file)
         self._patiently(lambda: self.ledger.opened(package, kind))
         self._note(package, open_, DONE, kind)
+        inspect.size = file.seek(0, 2)
         self._note(package, inspect, RUNNING)
         found = []
         for number, entry in enumerate(contents(file, name, self.limits), len(outcome.steps)):
-            self._go_on()
             found.append(_planned(number, entry))
         if not any(step.state in (WAITING, FAILED) for step in found):
             raise PackageRefused(NOTHING)
@@ -117,15 +115,28 @@ class Importer:
             self.changed(step)
         self._note(package, inspect, DONE, f"{len(found):,} entries" if len(found) != 1 else "")
 
-    def _refuse(self, outcome: Outcome) -> None:
+    def _give_up(self, outcome: Outcome, why: str) -> None:
+        """Refused is a package of which nothing was taken; one that broke off later has failed."""
+        outcome.state, outcome.reason = REFUSED if len(outcome.steps) == len(FIRST) else FAILED, why
         for step in outcome.steps:
             if step.state in (WAITING, RUNNING):
                 running = step.state == RUNNING
-                self._note(outcome.package, step, FAILED if running else SKIPPED, outcome.reason if running else "")
+                self._note(outcome.package, step, FAILED if running else SKIPPED, why if running else "")
+
+    def _looked(self, package: str, inspect: Step) -> Callable[[int], None]:
+        """Hears of everything that is read of the file: so inspecting has progress, and can be interrupted."""
+
+        def looked(size: int) -> None:
+            self._go_on()
+            if inspect.state == RUNNING:
+                inspect.bytes += size
+                self._progress(package, inspect)
+
+        return looked
 
     # ---- steps -----------------------------------------------------------------------------------------------
 
-    def _pass(self, file: BinaryIO, outcome: Outcome, name: str, kinds: Sequence[str]) -> None:
+    def _pass(self, file: Watched, outcome: Outcome, name: str, kinds: Sequence[str]) -> None:
         """Reads the package once more, and does the steps of these kinds."""
         left = {step.step for step in outcome.steps if step.kind in kinds and step.state == WAITING}
         if not left:
@@ -213,6 +224,19 @@ class Importer:
                 time.sleep(pauses.pause())
 
 
+class Watched(io.BufferedReader):
+    """A file that says how much of it was read."""
+
+    def __init__(self, path: Path, looked: Callable[[int], None]) -> None:
+        super().__init__(io.FileIO(path))
+        self._looked = looked
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._looked(len(data))
+        return data
+
+
 class _Patient(Filing):
     """Files again what a store that was away did not take."""
 
@@ -249,9 +273,3 @@ def _planned(number: int, entry: Entry) -> Step:
     except EntryRefused as error:
         step.state, step.reason = FAILED, str(error)
     return step
-
-
-def remove(path: Path) -> None:
-    """The file is no longer needed."""
-    with suppress(OSError):
-        path.unlink(missing_ok=True)

@@ -225,8 +225,7 @@ def test_what_was_interrupted_can_be_brought_again_and_ends_the_same(
     start_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(records_step, "BATCH", 10)
-    asked = iter(range(100))
-    hasty = start_desk(stopping=lambda: next(asked) > 3)
+    hasty = start_desk(stopping=lambda: hasty.rows("SELECT count(*) FROM drift_event")[0][0] > 30)
     package = exported(records([drift(number) for number in range(100)]))
     with pytest.raises(PackageInterrupted):
         hasty.bring(package)
