@@ -276,6 +276,7 @@ class Device:
                 self.in_flight.forget()
                 self._line_up()
             self.listening = state.listening
+            self.tally.listened |= state.listening
         elif topic.startswith(self._base + "label/"):
             self._take(codec.decode_as(LabelAssigned, payload))
 
@@ -294,7 +295,6 @@ class Device:
         if kept.sample:
             self.world.sample_stored(self.name, kept.sample)
         if kept.answers:
-            self.tally.labels_proved += 1
             self.world.label_proved(self.name, kept.answers)
 
     # ---- labels ----------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ def report(fleet: Fleet, seconds: float, cpu_s: float, counted: Counted | None, 
         "storms": tally.storms,
         "reboots": tally.reboots,
         "why_links_ended": dict(tally.reasons.most_common(10)),
+        "worker_listened": tally.listened,
         "unreadable": tally.odd,
         "bytes_up": tally.bytes_up,
         "bytes_down": tally.bytes_down,
@@ -57,7 +58,7 @@ def _labels(tally: Tally, counted: Counted | None, failed: int, waiting: int) ->
         "failed": failed,
         "heard": tally.labels_heard,
         "answered": tally.labels_answered,
-        "proved": tally.labels_proved,
+        "proved": tally.label_to_applied.count,
         "waiting": waiting,
         "applied": None if counted is None else counted.labels_applied,
         "label_to_applied": tally.label_to_applied.told(),
@@ -67,6 +68,8 @@ def _labels(tally: Tally, counted: Counted | None, failed: int, waiting: int) ->
 def broken(told: Report) -> list[str]:
     """Promises that were not kept, a sentence each."""
     found = []
+    if told["made"] and not told["worker_listened"]:
+        found.append("no ingest worker said that it listens, so devices held everything back")
     if told["lost"]:
         where = "have no row" if told["duplicated"] is not None else "were not confirmed as stored"
         found.append(f"{told['lost']:,} records {where}")

@@ -55,7 +55,8 @@ class Tally:
         self.dropped = 0  # links that ended and were not to
         self.storms = self.reboots = 0
         self.bytes_up = self.bytes_down = 0
-        self.labels_posted = self.labels_heard = self.labels_answered = self.labels_proved = 0
+        self.labels_posted = self.labels_heard = self.labels_answered = 0
+        self.listened = False  # whether any device ever heard that an ingest worker listens
         self.odd = 0  # messages from the server that could not be read
         self.device_to_stored = Latencies(1)
         self.label_to_applied = Latencies(2)

@@ -278,11 +278,14 @@ def test_accounts_to_the_record(rows: dict[tuple[str, str], tuple[int, int, int]
 def test_the_report_names_every_promise_that_was_broken() -> None:
     fleet = Fleet(SimulateSettings(devices=2))
     fleet.tally.made, fleet.tally.stored = 10, 9
+    fleet.tally.listened = True
     told = report(fleet, 1.0, 0.1, compare({("d", "b"): 5}, {("d", "b"): (6, 4, 5)}, None, 0), 0)
     assert len(broken(told)) == 3
     assert any("stored before" in sentence for sentence in broken(told))
     assert any("lost" in line for line in lines(told))
     assert broken(report(fleet, 1.0, 0.1, None, 0)) == ["1 records were not confirmed as stored"]
+    fleet.tally.listened = False
+    assert "no ingest worker" in broken(report(fleet, 1.0, 0.1, None, 0))[0]
 
 
 def test_percentiles_are_in_milliseconds() -> None:
