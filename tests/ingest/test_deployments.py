@@ -263,3 +263,18 @@ def test_a_device_is_forgotten(here: Surroundings) -> None:
     assert DEVICE not in str([run.to_dictionary() for run in everything])
     with pytest.raises(RegistryError, match="not a name"):
         registry.forget_device("it's")
+
+
+def test_what_a_slow_worker_has_not_committed_yet_is_waited_for(here: Surroundings) -> None:
+    here.store(Birth(session=1, bundle=FIRST))
+    here.store(adaptation(1.0))
+    with psycopg.connect(here.site.settings.database, application_name="tinyml-ingest") as slow:
+        slow.execute(
+            "INSERT INTO adaptation SELECT device, boot, 2, at, clock, 2.0, adaptation, episode, kind, outcome, reason,"
+            " label, samples, statistic, threshold, accuracy_before, accuracy_after, memory FROM adaptation"
+        )  # received then, and to be seen only once it is committed
+        here.store(adaptation(3.0), first=3)
+        assert here.tell() == "1 records of 1 deployments"
+    assert here.tell() == "2 records of 1 deployments"
+    assert [step for _, _, step in here.points(FIRST, "accuracy_after")] == [1, 2, 3]
+    assert [value for value, _, _ in here.points(FIRST, "adaptations_applied")] == [1, 2, 3]
