@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from broker.messages import (
@@ -17,11 +18,10 @@ from broker.messages import (
     Tick,
 )
 
-from ..errors import CommandError, StateDirectoryError
+from ..errors import CommandError, SnapshotDamagedError, SnapshotTooNewError
 from ..ports.kept import Kept
-from ..ports.kept_snapshots import kept as kept_snapshots
 from ..ports.outbox import Outbox
-from ..ports.snapshots import SUFFIX
+from ..ports.snapshots import SUFFIX, files, load
 from ..settings import EdgeSettings
 from .blobs import Blobs
 from .commands import Commands, Verbs
@@ -44,6 +44,19 @@ PATIENCE_S = 5.0  # with the loop, when it is to take a report
 def bundle_given_up(setup: EdgeSettings, reason: str) -> bool:
     """The bundle that people wanted does not load; True when the device may start with the one before it."""
     return ledger_of(setup.directory()).gives_up(reason)
+
+
+def newest_whole(directory: Path) -> tuple[Path, str]:
+    """The newest snapshot file that holds what was written, and its id. Raises CommandError where there is none."""
+    try:
+        for path in reversed(files(directory, SUFFIX)):
+            try:
+                return path, load(path.read_bytes(), path).snapshot
+            except (SnapshotDamagedError, SnapshotTooNewError) as error:
+                log.warning("%s; an older one is taken", error)
+    except OSError as error:
+        raise CommandError(f"the snapshots cannot be read: {(error.strerror or str(error)).lower()}") from None
+    raise CommandError("there is no snapshot yet; the command `snapshot` makes one")
 
 
 class Managed:
@@ -143,15 +156,8 @@ class Managed:
 
     def _upload_snapshot(self, _command: CommandIssued) -> dict[str, str]:
         """The newest snapshot that is whole; the server fetches it when it likes."""
-        try:
-            whole = [one for one in kept_snapshots(self.process.state.path / "snapshots") if one.snapshot]
-        except StateDirectoryError as error:
-            raise CommandError(str(error)) from None
-        whole = [one for one in whole if one.path.suffix == SUFFIX]
-        if not whole or whole[-1].snapshot is None:
-            raise CommandError("there is no snapshot yet; the command `snapshot` makes one")
-        name = whole[-1].snapshot.snapshot
-        sha256, size = self.blobs.add(whole[-1].path, "snapshot", name)
+        path, name = newest_whole(self.process.state.path / "snapshots")
+        sha256, size = self.blobs.add(path, "snapshot", name)
         return {"snapshot": name, "sha256": sha256, "size": str(size)}
 
     def _report(self, report: CommandReported) -> None:

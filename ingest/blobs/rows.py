@@ -17,7 +17,10 @@ def blob_key(sha256: str) -> str:
 
 
 def settle(cursor: psycopg.Cursor[Any], batch: Batch) -> None:
-    """Notes what is offered and keeps what fits; sorted, so that workers queue up instead of waiting in a circle."""
+    """Notes what is offered and keeps what fits; sorted, so that workers queue up instead of waiting in a circle.
+
+    Chunks of what is not wanted, or not any more, leave nothing behind: they come late, or nobody asked for them.
+    """
     for offer in sorted(batch.offers, key=lambda one: (one.device, one.sha256)):
         cursor.execute(query("forget_other_size", __package__), asdict(offer))
         cursor.execute(query("offer", __package__), asdict(offer))

@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
+
 from broker.messages import (
     BLOB_CHUNK,
     Birth,
@@ -17,7 +19,9 @@ from broker.messages import (
     SampleQuarantined,
     SnapshotTaken,
 )
-from edge_actors.ports.snapshots import load
+from edge_actors.errors import CommandError
+from edge_actors.ports.snapshots import Snapshot, dump, load, place
+from edge_actors.remote.managed import newest_whole
 from tests.edge.remote.site import Site
 from tests.support import wait_until
 
@@ -71,6 +75,17 @@ def test_a_restart_is_accepted_before_and_done_after_it(site: Site) -> None:
     boots = [header.boot for _, header, one in site.server.heard if isinstance(one, CommandReported)]
     assert boots[0] != boots[1]
     assert len(site.processes) == 2
+
+
+def test_the_newest_snapshot_that_is_whole_is_the_one_to_send(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="cannot be read: no such file"):
+        newest_whole(tmp_path / "none")
+    with pytest.raises(CommandError, match="there is no snapshot yet"):
+        newest_whole(tmp_path)
+    for number in (1, 2, 3):
+        place(tmp_path, number).write_bytes(dump(Snapshot(snapshot=f"s{number}")))
+    place(tmp_path, 3).write_bytes(b"what a power cut left")
+    assert newest_whole(tmp_path) == (place(tmp_path, 2), "s2")
 
 
 def test_a_snapshot_is_offered_sent_in_chunks_and_let_go(site: Site) -> None:
