@@ -66,7 +66,7 @@ ON CONFLICT (hour, bundle) DO UPDATE SET online = excluded.online WHERE excluded
 -- :name read_mark
 -- From when on records are to be looked at, and what time it is.
 SELECT coalesce(
-    (SELECT at FROM knowledge_mark WHERE name = 'episodes'),
+    (SELECT at FROM knowledge_mark WHERE name = %s),
     least(
         (SELECT min(received_at) FROM drift_event), (SELECT min(received_at) FROM camera_event),
         (SELECT min(noted_at) FROM presence_event)
@@ -75,12 +75,13 @@ SELECT coalesce(
 ), now();
 
 -- :name write_mark
-INSERT INTO knowledge_mark (name, at) VALUES ('episodes', %s) ON CONFLICT (name) DO UPDATE SET at = excluded.at;
+INSERT INTO knowledge_mark (name, at) VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET at = excluded.at;
 
 -- :name refresh_drift
 -- Drift episodes of which anything was received in this time, and those whose time is not certain yet.
 WITH touched AS (
-    SELECT device, episode FROM drift_event WHERE received_at >= %(since)s AND received_at < %(until)s
+    SELECT device, episode FROM drift_event
+    WHERE received_at >= %(since)s AND received_at < %(until)s AND at >= %(made_since)s
     UNION
     SELECT device, episode FROM sample WHERE received_at >= %(since)s AND received_at < %(until)s
     UNION

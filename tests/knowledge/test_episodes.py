@@ -178,3 +178,12 @@ def test_a_begin_by_a_clock_that_was_wrong_is_read_again_until_it_is_right(fleet
     fleet.works()
     ((clock, at),) = fleet.rows("SELECT clock, begin_at FROM episode_state WHERE kind = 'drift'")
     assert (clock, at) == ("synced", fleet.now - timedelta(seconds=10_000))
+
+
+def test_records_of_last_month_that_come_now_are_found_a_little_later(fleet: Fleet) -> None:
+    fleet.appears("pi-1")
+    fleet.works()
+    fleet.drifts("pi-1", ago_s=30 * 86_400)
+    fleet.passes(1000)
+    fleet.works()
+    assert ("pi-1", "e1", "open", "") in fleet.statuses()
