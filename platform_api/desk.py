@@ -6,17 +6,14 @@ database says who works on what: several APIs on one database do not get into ea
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-import secrets
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Any, BinaryIO
+from typing import Any
 
 from broker.address import BrokerAddress
 from broker.errors import TinymlError
@@ -29,11 +26,11 @@ from ingest.packages.tell import tell
 from ingest.stores import queries
 from ingest.stores.events import PostgresEvents
 
-from .errors import DeskFullError, NoRoomError, UnknownPackageError
+from .errors import DeskFullError, UnknownPackageError
 from .stores import Stores
+from .upload import PART, SUFFIX, Upload
 
 log = logging.getLogger(__name__)
-SUFFIX, PART = ".package", ".part"
 ROOM = 64  # packages that may wait
 STALE_S = 3600.0  # an upload that nobody writes to any more
 NAP_S = 0.2
@@ -162,45 +159,3 @@ class Desk:
         log.info("package %s: %s %s", package[:12], outcome.state, outcome.reason)
         if why := tell(outcome.stored, self.broker, self.root):
             log.info("devices were not told that their records are stored (%s); they send them again", why)
-
-
-class Upload:
-    """A file that grows while a request is read. Raises NoRoomError where the disk refuses."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._token = secrets.token_hex(8)
-        self._digest = hashlib.sha256()
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._path = folder / f"{self._token}{PART}"
-            self._file: BinaryIO = self._path.open("xb")
-        except OSError as error:
-            raise NoRoomError(error.strerror or "") from error
-
-    def write(self, data: bytes) -> None:
-        """Adds what has arrived."""
-        try:
-            self._file.write(data)
-        except OSError as error:
-            raise NoRoomError(error.strerror or "") from error
-        self._digest.update(data)
-
-    def keep(self) -> tuple[str, Path]:
-        """Its sha256, and where it lies from now on."""
-        package = self._digest.hexdigest()
-        kept = self._path.with_name(f"{package}-{self._token}{SUFFIX}")
-        try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._path.replace(kept)
-        except OSError as error:
-            raise NoRoomError(error.strerror or "") from error
-        return package, kept
-
-    def drop(self) -> None:
-        """Gives up what was not kept."""
-        with suppress(OSError):
-            self._file.close()
-        self._path.unlink(missing_ok=True)

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
-from typing import TypeVar
 
 import psycopg
 
 from broker import topics
-from broker.backoff import Backoff
 
-from ..errors import EntryRefused, IngestError, PackageInterrupted, PackageRefused, StoreAway
-from ..filing import Filing
-from ..intake import Record
-from ..stores.batch import Letter
+from ..errors import EntryRefused, IngestError, PackageRefused, StoreAway
 from ..stores.events import explained
 from ..stores.ports import EventStore, ModelRegistry, ObjectStore
 from . import bundle, pictures, records
 from .contents import ARCHIVE, BUNDLE, EXPORT, OTHER, PICTURE, RECORDS, Entry, contents, packing_of
 from .ledger import DONE, FAILED, REFUSED, RUNNING, SKIPPED, WAITING, Ledger, Step
 from .limits import Limits
+from .patience import Patience, PatientFiling
 from .streams import drain
 
-log = logging.getLogger("tinyml.packages")
-T = TypeVar("T")
 FIRST = ("open", "inspect")  # the steps of every package
 NOTE_S = 1.0  # how often progress is written down
 NOTHING = "it holds nothing that can be taken: no export, no records, no pictures, no bundle"
@@ -67,7 +59,8 @@ class Importer:
     changed: Callable[[Step], object] = lambda _step: None
 
     def __post_init__(self) -> None:
-        self._filing = _Patient(self.events, self.objects, self._patiently)
+        self._patiently = Patience(self.patience_s, self.stopping)
+        self._filing = PatientFiling(self.events, self.objects, self._patiently)
         self._noted_at = 0.0
 
     def work(self, path: Path, package: str) -> Outcome:
@@ -127,7 +120,7 @@ class Importer:
         """Hears of everything that is read of the file: so inspecting has progress, and can be interrupted."""
 
         def looked(size: int) -> None:
-            self._go_on()
+            self._patiently.go_on()
             if inspect.state == RUNNING:
                 inspect.bytes += size
                 self._progress(package, inspect)
@@ -178,7 +171,7 @@ class Importer:
             for key, ranges in counts.stored.items():
                 outcome.stored[key] = records.join(outcome.stored.get(key, ()), ranges)
             self._progress(outcome.package, step)
-            self._go_on()
+            self._patiently.go_on()
             if sum(other.letters for other in outcome.steps) > self.limits.letters:
                 raise EntryRefused(f"more than {self.limits.letters:,} records of the package cannot be taken")
 
@@ -190,7 +183,7 @@ class Importer:
         step.new, step.known = int(not reason), int(bool(reason))
         return reason
 
-    # ---- progress and patience -------------------------------------------------------------------------------
+    # ---- progress -------------------------------------------------------------------------------
 
     def _note(self, package: str, step: Step, state: str, reason: str = "") -> None:
         step.state, step.reason = state, reason
@@ -202,26 +195,6 @@ class Importer:
         self.changed(step)
         if time.monotonic() - self._noted_at > NOTE_S:
             self._note(package, step, RUNNING)
-
-    def _go_on(self) -> None:
-        if self.stopping():
-            raise PackageInterrupted("the package was not finished; bring it again")
-
-    def _patiently(self, work: Callable[[], T]) -> T:
-        """Tries again while a store is away, for a while."""
-        give_up_at = time.monotonic() + self.patience_s
-        pauses = Backoff(Random(), 0.1, 2.0)  # noqa: S311  it only spreads attempts
-        while True:
-            try:
-                return work()
-            except (StoreAway, psycopg.Error) as error:
-                sentence = explained(error) if isinstance(error, psycopg.Error) else error
-                final = not isinstance(sentence, StoreAway) or sentence.final
-                if final or time.monotonic() > give_up_at:
-                    raise sentence from error
-                log.warning("%s; trying again", sentence)
-                self._go_on()
-                time.sleep(pauses.pause())
 
 
 class Watched(io.BufferedReader):
@@ -235,18 +208,6 @@ class Watched(io.BufferedReader):
         data = super().read(size)
         self._looked(len(data))
         return data
-
-
-class _Patient(Filing):
-    """Files again what a store that was away did not take."""
-
-    def __init__(self, events: EventStore, objects: ObjectStore, patiently: Callable[[Callable[[], T]], T]) -> None:
-        super().__init__(events, objects, live=False)
-        self._patiently: Callable[[Callable[[], list[Letter]]], list[Letter]] = patiently  # type: ignore[assignment]
-
-    def file(self, records: Sequence[Record], letters: Sequence[Letter] = ()) -> list[Letter]:
-        file = super().file
-        return self._patiently(lambda: file(records, letters))
 
 
 def digest_of(path: Path) -> str:

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from .. import paging
 from ..access import may_write
-from ..desk import Desk, Upload
+from ..desk import Desk
 from ..errors import (
     BodyTooLargeError,
     DatabaseAwayError,
@@ -25,6 +25,7 @@ from ..examples import PACKAGE_DONE, PACKAGE_WAITING
 from ..problems import documented
 from ..schemas import Package, PackageId, PackagePage, PackageState, PackageSteps, Step, Word
 from ..stores import TheStores
+from ..upload import Upload
 
 router = APIRouter(prefix="/packages", tags=["packages"])
 KEY: dict[str, type[paging.Key]] = {"received_at": datetime, "package": str}

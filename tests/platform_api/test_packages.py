@@ -178,7 +178,7 @@ def test_what_nobody_works_on_any_more_is_shown_as_interrupted(
     def interrupted(self: Importer, _path: Path, _package: str) -> Outcome:
         began.set()
         wait_until(self.stopping)
-        self._go_on()
+        self._patiently.go_on()
         raise AssertionError
 
     with monkeypatch.context() as patched:
