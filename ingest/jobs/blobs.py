@@ -11,4 +11,4 @@ def run(site: Site) -> str:
     return str(work(site))
 
 
-JOB = Job("blobs", "what devices offer in chunks is asked for, put together and checked", 5.0, run)
+JOB = Job("blobs", "what devices offer in chunks is asked for, put together and checked", 2.0, run)
