@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from broker.address import BrokerAddress
 from broker.codec import decode_as, encode
 from broker.connection import State
-from broker.messages import DeadLetter, DriftDetected, Float32Array, LogRecord, Stored, Telemetry
+from broker.messages import DeadLetter, DriftDetected, Float32Array, IngestState, LogRecord, Status, Stored, Telemetry
 from broker.mqtt import Options
 from ingest.errors import RecordRefused, StoreAway
 from ingest.fast_link import Callbacks
@@ -138,6 +138,8 @@ class PlayedLink:
     dead: list[DeadLetter] = field(default_factory=list)
     acknowledged: int = 0
     paused: bool = False
+    can_pause: bool = True
+    states: list[IngestState] = field(default_factory=list)
 
     @property
     def state(self) -> State:
@@ -176,11 +178,13 @@ class PlayedLink:
     def publish(self, topic: str, payload: bytes, _qos: int = 1, _retain: bool = False) -> int:
         if topic.startswith("tinyml/_dead/"):
             self.dead.append(decode_as(DeadLetter, payload))
+        else:
+            self.states.append(decode_as(IngestState, payload))
         return 1
 
     def pause_reading(self) -> bool:
-        self.paused = True
-        return True
+        self.paused = self.can_pause
+        return self.can_pause
 
     def resume_reading(self) -> None:
         self.paused = False
@@ -287,6 +291,26 @@ def test_reading_pauses_while_the_inbox_is_full_and_always_goes_on(chunks: list[
             play.worker._work()
     play.work()
     assert len(events.rows) == seq
+
+
+def test_over_a_link_that_cannot_pause_it_drops_beyond_its_room_and_has_devices_send_again(tmp_path: Path) -> None:
+    events = Memory()
+    play = Play(events, events.done, tmp_path, room=5)
+    play.link.can_pause, play.link.committed = False, lambda: {key for _, _, key in play.link.sent.values() if key}
+    play.worker.beacon.up()
+    keys: list[Key] = [("lamp-1", BOOTS[0], seq) for seq in range(1, 9)]
+    for key in keys:
+        play.link.deliver((*made(key, "log"), key))
+    assert len(play.worker.inbox) == 5
+    assert play.link.acknowledged == 3  # or they would clog the window; their devices keep them
+    play.link.deliver((*sent(Status(state="online", session=1), 0), None))
+    assert len(play.worker.inbox) == 6  # nobody sends a state again
+    play.link.committed = events.done
+    play.work()
+    before = play.worker.beacon.worker
+    play.worker._work()  # nothing waits: now there is room
+    assert play.link.states[-1].worker == play.worker.beacon.worker != before
+    assert play.link.confirmed == set(keys[:5])
 
 
 def test_what_a_worker_has_in_hand_is_stored_before_it_leaves(tmp_path: Path) -> None:
