@@ -56,16 +56,20 @@ WHERE t.received_at >= %(since)s AND t.received_at < %(until)s AND t.clock <> 'u
     AND hour >= %(closed)s AND t.at < now() + interval '1 day';
 
 -- :name fill_prediction_hour
+-- An hour of a device after the other: there is an index for that, and no guess of the planner's is needed.
 INSERT INTO prediction_hour AS h
-SELECT
-    t.device, t.hour, count(*), sum(p.frames), sum(p.seconds),
-    min(nullif(p.confidence[1], 'NaN')), sum(p.frames * nullif(p.confidence[3], 'NaN')), max(nullif(p.confidence[5], 'NaN')),
-    min(nullif(p.distance[1], 'NaN')), sum(p.frames * nullif(p.distance[3], 'NaN')), max(nullif(p.distance[5], 'NaN')),
-    min(nullif(p.score[1], 'NaN')), sum(p.frames * nullif(p.score[3], 'NaN')), max(nullif(p.score[5], 'NaN'))
+SELECT t.device, t.hour, p.*
 FROM (SELECT DISTINCT device, hour FROM touched) t
-JOIN prediction p ON p.device = t.device AND p.at >= t.hour AND p.at < t.hour + interval '1 hour'
-WHERE p.clock <> 'unsynced'
-GROUP BY t.device, t.hour
+CROSS JOIN LATERAL (
+    SELECT
+        count(*), sum(frames), sum(seconds),
+        min(nullif(confidence[1], 'NaN')), sum(frames * nullif(confidence[3], 'NaN')), max(nullif(confidence[5], 'NaN')),
+        min(nullif(distance[1], 'NaN')), sum(frames * nullif(distance[3], 'NaN')), max(nullif(distance[5], 'NaN')),
+        min(nullif(score[1], 'NaN')), sum(frames * nullif(score[3], 'NaN')), max(nullif(score[5], 'NaN'))
+    FROM prediction
+    WHERE device = t.device AND at >= t.hour AND at < t.hour + interval '1 hour' AND clock <> 'unsynced'
+    HAVING count(*) > 0
+) p
 ON CONFLICT (device, hour) DO UPDATE SET
     windows = excluded.windows, frames = excluded.frames, seconds = excluded.seconds,
     confidence_low = excluded.confidence_low, confidence_sum = excluded.confidence_sum,
@@ -76,12 +80,15 @@ WHERE h.windows <> excluded.windows;
 
 -- :name fill_prediction_label_hour
 INSERT INTO prediction_label_hour AS h
-SELECT t.device, t.hour, c.label, sum(c.frames)
+SELECT t.device, t.hour, p.label, p.frames
 FROM (SELECT DISTINCT device, hour FROM touched) t
-JOIN prediction p ON p.device = t.device AND p.at >= t.hour AND p.at < t.hour + interval '1 hour'
-CROSS JOIN LATERAL unnest(p.labels, p.counts) AS c (label, frames)
-WHERE p.clock <> 'unsynced'
-GROUP BY t.device, t.hour, c.label
+CROSS JOIN LATERAL (
+    SELECT c.label, sum(c.frames) AS frames
+    FROM prediction
+    CROSS JOIN LATERAL unnest(labels, counts) AS c (label, frames)
+    WHERE device = t.device AND at >= t.hour AND at < t.hour + interval '1 hour' AND clock <> 'unsynced'
+    GROUP BY c.label
+) p
 ON CONFLICT (device, hour, label) DO UPDATE SET frames = excluded.frames
 WHERE h.frames <> excluded.frames;
 

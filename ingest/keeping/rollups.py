@@ -49,19 +49,15 @@ def sum_up(connection: psycopg.Connection, until: float) -> int:
     Stops at monotonic time `until`; the next run goes on from there.
     """
     done = 0
-    for rollup in ROLLUPS:
+    for i, rollup in enumerate(ROLLUPS):
+        # Whoever is far behind leaves time to the others.
+        mine = time.monotonic() + (until - time.monotonic()) / (len(ROLLUPS) - i)
         connection.execute(query("begin_rollup", table=sql.Identifier(rollup.table)), [rollup.table])
         behind = True
-        while behind and time.monotonic() < until:
+        while behind and time.monotonic() < mine:
             hours, behind = _step(connection, rollup)
             done += hours
     return done
-
-
-def behind(connection: psycopg.Connection, table: str) -> timedelta | None:
-    """How long ago the rows of a table were summed up; None where they never were."""
-    row = connection.execute("SELECT now() - until FROM rollup WHERE what = %s", [table]).fetchone()
-    return row[0] if row else None
 
 
 def _step(connection: psycopg.Connection, rollup: Rollup) -> tuple[int, bool]:
