@@ -60,6 +60,7 @@ class Blobs:
             path = directory / sha256
             if path.is_file() and path.stat().st_size == size:
                 self._held[sha256] = Held(size, what, name, since)
+        self._remove(())  # what a power cut left between a file and its note
 
     def add(self, path: Path, what: str, name: str) -> tuple[str, int]:
         """Keeps a file and offers it; sha256 and size. Raises CommandError where the disk does not take it."""

@@ -180,6 +180,14 @@ def test_a_file_that_is_gone_or_was_cut_is_forgotten_at_the_next_start(scene: Sc
     assert [offer.size for offer in scene.offers] == [len(DATA), 5, 5]
 
 
+def test_what_a_power_cut_left_half_done_is_cleaned_up(scene: Scene) -> None:
+    scene.add(DATA)
+    (scene.folder / "new.part").write_bytes(b"half")
+    (scene.folder / ("ab" * 32)).write_bytes(b"linked, and then the power went")
+    scene.start()
+    assert scene.files() == {DIGEST}
+
+
 def test_a_disk_that_takes_nothing_is_told(scene: Scene) -> None:
     scene.folder.write_bytes(b"a file in its place")
     with pytest.raises(CommandError, match="cannot be kept"):
