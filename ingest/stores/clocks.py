@@ -11,8 +11,9 @@ of its key, so the record that comes a second time must get the same one. Later 
 they came with. Believable is a time between 2020 and a day from now, with a message time above zero; a boot without
 such a record has no clock, and its records stay as they are, `unsynced`.
 
-A batch asks the database only for boots this process does not know. What is stored `unsynced` although its boot has a
-clock by now, because two workers were busy at once, is moved by `ingest/jobs/retime.py`, which computes the same.
+A batch asks the database only for boots this process does not know, and, where it brings records that have to be
+re-timed, which of them are there already at the time they came with. What is stored `unsynced` although its boot has
+a clock by now, because two workers were busy at once, is moved by `ingest/jobs/retime.py`, which computes the same.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from .batch import EPOCH, Batch, Table, wall_time
 from .queries import query
@@ -43,7 +45,10 @@ class Clocks:
         self._offsets: dict[Boot, int] = {}  # microseconds; oldest first
 
     def timed(self, connection: psycopg.Connection, batch: Batch) -> Mapping[Table, Sequence[Row]]:
-        """The rows of the batch, those of a boot with a clock at their right time. `connection` is in autocommit."""
+        """The rows of the batch, those of a boot with a clock at their right time. `connection` is in autocommit.
+
+        Without those that were stored before their boot had its clock: they are there, and the job moves them.
+        """
         given: Mapping[Table, Sequence[Row]] = batch.rows
         said = {(row[0], row[1], row[4]) for rows in given.values() for row in rows}
         said |= {(header.device, header.boot, header.clock) for header, _ in (*batch.statuses, *batch.births)}
@@ -54,7 +59,8 @@ class Clocks:
             self._ask(connection, told, unknown)
         if unsynced.isdisjoint(self._offsets):
             return given
-        return {table: [self._retimed(row) for row in rows] for table, rows in given.items()}
+        timed = {table: [self._retimed(row) for row in rows] for table, rows in given.items()}
+        return {table: _without_stored(connection, table, rows) for table, rows in timed.items()}
 
     def _ask(self, connection: psycopg.Connection, told: Mapping[Boot, int], unknown: set[Boot]) -> None:
         """Sets the clocks that were told, where nobody was faster, and learns those that are set."""
@@ -74,6 +80,15 @@ class Clocks:
             return row
         at = EPOCH + timedelta(microseconds=offset + message_us(row[5]))
         return (*row[:3], at, "retimed", *row[5:])
+
+
+def _without_stored(connection: psycopg.Connection, table: Table, rows: Sequence[Row]) -> Sequence[Row]:
+    keys = [(*row[:3], row[5]) for row in rows if row[4] == "retimed"]
+    if not keys:
+        return rows
+    columns = [list(column) for column in zip(*keys, strict=True)]
+    stored = set(connection.execute(query("stored_unsynced", table=sql.Identifier(table.name)), columns).fetchall())
+    return [row for row in rows if row[4] != "retimed" or (*row[:3], row[5]) not in stored]
 
 
 def _told(batch: Batch, boots: set[Boot]) -> dict[Boot, int]:

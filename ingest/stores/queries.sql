@@ -223,6 +223,14 @@ FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS told (device, boot, offset_
 ORDER BY told.device, told.boot
 ON CONFLICT DO NOTHING;
 
+-- :name stored_unsynced
+-- Which of these records are there at the time they came with.
+SELECT r.device, r.boot, r.seq, r.op_s
+FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::double precision[]) AS again (device, boot, seq, op_s)
+JOIN {table} r
+    ON r.device = again.device AND r.boot = again.boot AND r.seq = again.seq AND r.op_s = again.op_s
+    AND r.clock = 'unsynced';
+
 -- :name read_clocks
 SELECT boot_clock.device, boot_clock.boot, boot_clock.offset_us
 FROM unnest(%s::text[], %s::text[]) AS asked (device, boot)

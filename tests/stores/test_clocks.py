@@ -225,11 +225,25 @@ class ClockContract:
         scene.retime()
         assert scene.rows("SELECT DISTINCT clock FROM log") == [("unsynced",)]
 
-    def test_a_record_from_before_and_after_the_clock_becomes_one(self, scene: Scene) -> None:
+    def test_a_record_that_comes_again_after_the_clock_stays_one(self, scene: Scene) -> None:
         twice = told(*EVERY_KIND)
-        scene.store.store(twice)
+        assert scene.store.store(twice) == len(EVERY_KIND)
         scene.another().store(anchor())
-        scene.store.store(twice)  # sent again: now its boot has a clock
+        for store in (scene.store, scene.another()):
+            assert store.store(twice) == 0
+            assert scene.count() == (len(EVERY_KIND),) * 3
+        scene.retime()
+        assert scene.store.store(twice) == 0
+        assert scene.count() == (len(EVERY_KIND),) * 3
+        assert scene.rows("SELECT count(*) FROM reading") == [(3,)]
+
+    def test_a_record_that_two_workers_stored_at_two_times_becomes_one(self, scene: Scene) -> None:
+        twice = told(*EVERY_KIND)
+        scene.store.store(anchor())
+        scene.store.store(twice)
+        scene.eyes.execute("DELETE FROM boot_clock")  # the other one looked before it was set, and was slow
+        scene.another().store(twice)
+        scene.another().store(anchor())
         assert scene.count()[0] == 2 * len(EVERY_KIND)
         scene.retime()
         assert scene.count() == (len(EVERY_KIND),) * 3
