@@ -215,19 +215,19 @@ def fleet(place: Place, devices: int, rate: float, seconds: float) -> Figures:
 
 def kills(place: Place, events: int, workers: int, brokers: int, databases: int = 0, seed: int = 1) -> Figures:
     """Lost and stored twice of `events` records, while parts are killed in the middle of a stall of the database."""
-    count = workers + brokers + databases
-    seconds = max(10.0, chaos.EACH_S * count)
+    seconds = max(10.0, chaos.EACH_S * (workers + brokers + databases))
     with place.workers(2) as started:
         fleet = place.simulate(
-            *("kills", "--devices", "200", "--rate", str(1.02 * events / seconds), "--duration", str(seconds)),
+            *("kills", "--devices", "200", "--rate", str(1.02 * events / seconds), "--duration", "3600"),
             *("--reconnect-s", "1", "--confirm-timeout-s", "5", "--drain", "120"),
         )
         try:
+            began = time.monotonic()
             done = chaos.play(place, started, {"worker": workers, "broker": brokers, "database": databases}, seed)
-        except BaseException:
-            fleet.stop()
-            raise
-        told = simulated(place, fleet, 300 + seconds)
+            time.sleep(max(0.0, seconds - (time.monotonic() - began)))  # until as many records are made as were asked
+        finally:
+            fleet.stop(180)  # it makes no more, and brings in what it has
+        told = simulated(place, fleet, 1)
     figures = {name: told[name] for name in ("made", "stored", "lost", "duplicated", "sent_again", "reconnects")}
     return {**figures, "kills": done}
 

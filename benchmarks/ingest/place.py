@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 
+from broker.errors import TinymlError
 from broker.process import BrokerProcess, shipped_limits
 from ingest.embedded import EmbeddedPostgres, Postgres, TimescalePostgres
 from ingest.stores.events import connect, server_level
@@ -67,7 +68,11 @@ class Place:
     def start(self, name: str, argv: Sequence[str], ready: str) -> Process:
         """A process that has said it is ready."""
         process = self.launch(name, argv)
-        process.wait_for(ready)
+        try:
+            process.wait_for(ready)
+        except TinymlError:
+            process.stop()
+            raise
         return process
 
     def simulate(self, name: str, *more: str) -> Process:

@@ -8,11 +8,13 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from broker import settings as settings_loader
 from broker.process import BrokerProcess, shipped_limits
@@ -28,7 +30,8 @@ from .validator import Validator
 ABOUT = """\
 Plays many devices against a broker: each with its own connection, boot, spool and window, sending what real devices
 send and keeping every record until it hears that it is stored. At the end it tells what was delivered, stored, lost
-and stored twice, and how long that took. Ends by itself. Exit status 0: nothing lost, nothing twice; 1: otherwise.
+and stored twice, and how long that took. Ends by itself; Ctrl-C ends the making of records and still tells what
+became of them, a second one ends it at once. Exit status 0: nothing lost, nothing twice; 1: otherwise.
 
   tinyml simulate --stack --devices 500 --rate 1000       everything it needs is started, and removed afterwards
   tinyml simulate --devices 2000 --rate 500 --storm 20 --broker mqtt://HOST --database URL --api http://HOST:8080
@@ -41,7 +44,12 @@ def main(argv: Sequence[str]) -> int:
     settings = settings_loader.load(SimulateSettings, argv, prog="tinyml simulate", about=ABOUT, prefix=PREFIX)
     make_room(settings.devices)
     with _interruptible(), _surroundings(settings) as placed:
-        told = asyncio.run(play(placed))
+        try:
+            told = asyncio.run(play(placed))
+        except asyncio.CancelledError:
+            return 128 + signal.SIGINT
+        finally:
+            _sigterm_is_ctrl_c()  # the event loop has put it back to what it does by default
     if settings.json is not None:
         settings.json.write_text(json.dumps(told, indent=2) + "\n")
     print("\n".join(lines(told)), flush=True)
@@ -57,6 +65,7 @@ async def play(settings: SimulateSettings) -> Report:
     if validator is not None:
         await validator.check()
     began, cpu_began = time.monotonic(), time.process_time()
+    _listen_for_signals(fleet)
     beside = [asyncio.create_task(_progress(fleet))]
     if validator is not None:
         beside.append(asyncio.create_task(validator.run()))
@@ -71,6 +80,23 @@ async def play(settings: SimulateSettings) -> Report:
         await asyncio.to_thread(accounting.count, settings.database, fleet.devices) if settings.database else None
     )
     return report(fleet, seconds, cpu_s, counted, validator.failed if validator else 0)
+
+
+def _listen_for_signals(fleet: Fleet) -> None:
+    """The first Ctrl-C (or SIGTERM) ends the making of records, the second one ends everything at once."""
+    loop, run = asyncio.get_running_loop(), asyncio.current_task()
+    assert run is not None
+
+    def told() -> None:
+        if fleet.phase == "making":
+            print("no more records; once more ends it at once", file=sys.stderr, flush=True)
+            fleet.finish()
+        else:
+            run.cancel()
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, told)
 
 
 def _labels(settings: SimulateSettings) -> bool:
@@ -116,9 +142,12 @@ def _surroundings(settings: SimulateSettings) -> Iterator[SimulateSettings]:
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """SIGTERM ends the run as Ctrl-C does, so that nothing it started is left behind."""
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    before = _sigterm_is_ctrl_c()
     try:
         yield
     finally:
-        with suppress(ValueError):
-            signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _sigterm_is_ctrl_c() -> Any:
+    return signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))

@@ -46,7 +46,11 @@ class Fleet:
         bundle = f"{settings.seed:064x}"
         self.devices = [self._device(number, pool, bundle) for number in range(settings.devices)]
         self._tls: ssl.SSLContext | None = None
-        self._over = False
+        self._over = self._enough = False
+
+    def finish(self) -> None:
+        """No more records from now on; what was made is still brought in and accounted for."""
+        self._enough = True
 
     def _device(self, number: int, pool: Pool, bundle: str) -> Device:
         chance = Random(self.settings.seed * 100_003 + number)  # noqa: S311
@@ -107,7 +111,7 @@ class Fleet:
     async def _make_records(self) -> None:
         began, made = time.monotonic(), 0
         end = began + self.settings.duration
-        while (now := time.monotonic()) < end:
+        while (now := time.monotonic()) < end and not self._enough:
             due = int((now - began) * self.settings.rate) - made
             for _ in range(min(due, MOST_AT_ONCE)):
                 device = self.devices[self.chance.randrange(len(self.devices))]
