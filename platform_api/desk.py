@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 ROOM = 64  # packages that may wait
 STALE_S = 3600.0  # an upload that nobody writes to any more
 NAP_S = 0.2
+LOOK_S = 20.0  # how often somebody looks for what others left: a database may take a while to see that they are gone
 
 
 class Desk:
@@ -112,23 +113,23 @@ class Desk:
                 patience_s=self.patience_s,
                 stopping=self._stopping.is_set,
             )
-            self._find_left()
+            look_at = 0.0
             while not self._stopping.is_set():
+                if time.monotonic() >= look_at:
+                    self._find_left()
+                    look_at = time.monotonic() + LOOK_S
                 with suppress(Empty):
                     self._turn(importer, *self._waiting.get(timeout=NAP_S))
 
     def _find_left(self) -> None:
         """What an API that is gone left in the folder, and nobody works on."""
-        while not self._stopping.is_set():
-            try:
-                self._ledger.hold()
-                for path in sorted(self.folder.glob(f"*{SUFFIX}")):
-                    if self._ledger.resume(package := path.name.partition("-")[0]) is not None:
-                        self._waiting.put((path, package))
-                break
-            except TinymlError as error:
-                log.warning("packages: %s", error)
-                self._stopping.wait(2.0)
+        try:
+            self._ledger.hold()
+            for path in sorted(self.folder.glob(f"*{SUFFIX}")):
+                if self._ledger.resume(package := path.name.partition("-")[0]) is not None:
+                    self._waiting.put((path, package))
+        except TinymlError as error:
+            log.warning("packages wait: %s", error)
         for part in self.folder.glob(f"*{PART}"):
             with suppress(OSError):
                 if time.time() - part.stat().st_mtime > STALE_S:

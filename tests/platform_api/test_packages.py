@@ -15,6 +15,7 @@ import pytest
 from broker.address import BrokerAddress
 from broker.process import BrokerProcess
 from ingest.packages.importer import Importer, Outcome
+from ingest.packages.ledger import Ledger
 from ingest.packages.limits import Limits
 from ingest.stores.events import PostgresEvents
 from platform_api.app import create_app
@@ -59,7 +60,7 @@ def upload(api: Api, data: bytes, **query: Any) -> Any:
 
 
 def done(api: Api, package: str) -> Any:
-    wait_until(lambda: api.get(f"/packages/{package}")["state"] not in ("waiting", "running"))
+    wait_until(lambda: api.get(f"/packages/{package}")["state"] in ("done", "failed", "refused"), timeout=20)
     return api.get(f"/packages/{package}")
 
 
@@ -190,6 +191,23 @@ def test_what_nobody_works_on_any_more_is_shown_as_interrupted(
         assert api.get(f"/packages/{package}")["state"] == "interrupted"
         assert [item["package"] for item in api.get("/packages", state="interrupted")["items"]] == [package]
         upload(api, exported())
+        assert done(api, package)["state"] == "done"
+
+
+def test_what_another_api_left_is_found_once_the_database_sees_that_it_is_gone(
+    stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform_api.desk.LOOK_S", 0.2)
+    data, folder = exported(), tmp_path / "packages"
+    package = hashlib.sha256(data).hexdigest()
+    folder.mkdir()
+    (folder / f"{package}-0123.package").write_bytes(data)
+    gone = Ledger(stores.database.url)
+    gone.hold()
+    assert gone.bring(package, "left", len(data))
+    with running(stores, folder, hasty_link(1)) as api:
+        assert api.get(f"/packages/{package}")["state"] == "waiting"
+        gone.close()
         assert done(api, package)["state"] == "done"
 
 

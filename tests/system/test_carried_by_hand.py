@@ -62,6 +62,7 @@ def counted(url: str) -> dict[str, tuple[int, int]]:
     return {boot: (records, numbers) for boot, records, numbers in found}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_what_was_carried_here_is_not_stored_again_when_the_device_gets_a_link(
     embedded_server: Postgres, tmp_path: Path, capsys: pytest.CaptureFixture[str]
