@@ -14,6 +14,8 @@ from .stores.traffic import UNREADABLE
 
 PIECES = 4  # into how many a batch is cut when one of its records is refused and nobody knows which
 
+LARGE = 2000  # bytes of a record; an entry of an index may have 2700
+
 
 class Filing:
     """Raises StoreAway when the database does not answer; then all of it can be filed again, which changes nothing.
@@ -74,14 +76,18 @@ def _certain(records: Sequence[Record], refusal: RecordRefused) -> list[Record]:
 
 
 def _pieces(records: Sequence[Record], table: str) -> list[Sequence[Record]]:
-    """All of them again, those that write to the table (to none, if it is "") in pieces of their own."""
-    suspects = [record for record in records if table in _touched(record)]
+    """All of them again: together those that are above suspicion, and in a few pieces those that are not.
+
+    Suspect is what writes to the table (to none, if it is ""), and of that the large ones, where there are some: what
+    the database alone refuses is nearly always too long for an index.
+    """
+    suspects = [record for record in records if table in _touched(record)] or list(records)
+    suspects = [record for record in suspects if len(record.payload) > LARGE] or suspects
     known = set(map(id, suspects))
     others = [record for record in records if id(record) not in known]
-    suspects = suspects or others
     size = -(-len(suspects) // PIECES)
     pieces: list[Sequence[Record]] = [suspects[at : at + size] for at in range(0, len(suspects), size)]
-    return [others, *pieces] if len(others) not in {0, len(records)} else pieces
+    return [others, *pieces] if others else pieces
 
 
 def _touched(record: Record) -> set[str]:

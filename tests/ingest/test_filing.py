@@ -73,6 +73,15 @@ def test_one_poison_record_among_many_costs_few_transactions() -> None:
     assert events.transactions <= 2 * 10 + 2  # halving, and the dead letter
 
 
+def test_a_poison_that_is_larger_than_the_others_is_found_at_once() -> None:
+    events = Memory()
+    texts = {777: "a\0b" + "x" * 5000, 20: "x" * 5000}
+    letters = Filing(events, Folder(Path())).file([record(seq, texts.get(seq, "fine")) for seq in range(1, 1025)])
+    assert [letter.seq for letter in letters] == [777]
+    assert len(events.seqs) == 1023
+    assert events.transactions == 5  # all, the small ones, each of the large ones, and the dead letter
+
+
 def test_what_a_consumer_refuses_is_buried_in_the_same_transaction() -> None:
     events = Memory()
     uneven = read(*sent(Telemetry(names=("a",), values=Float32Array.of([1.0])), 2))
