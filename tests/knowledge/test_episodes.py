@@ -187,3 +187,14 @@ def test_records_of_last_month_that_come_now_are_found_a_little_later(fleet: Fle
     fleet.passes(1000)
     fleet.works()
     assert ("pi-1", "e1", "open", "") in fleet.statuses()
+
+
+def test_a_drift_belongs_to_the_bundle_of_its_boot_however_late_it_comes(fleet: Fleet) -> None:
+    old, new = "a" * 64, "b" * 64
+    fleet.appears("pi-1", bundle=old)
+    fleet.appears("pi-1", bundle=new, boot="0a1b2c3d-000002")
+    fleet.drifts("pi-1", "e1", ago_s=9000)
+    fleet.drifts("pi-1", "e2", boot="0a1b2c3d-000002")
+    fleet.works()
+    bundles = "SELECT episode, bundle, status, reason FROM episode_state ORDER BY episode"
+    assert fleet.rows(bundles) == [("e1", old, "resolved", "other-bundle"), ("e2", new, "open", "")]
