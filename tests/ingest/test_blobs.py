@@ -10,6 +10,7 @@ from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from broker.messages import BLOB_CHUNK, BlobChunk, BlobOffered, BlobWanted, Mess
 from ingest.blobs import assembly
 from ingest.blobs.assembly import missing, work
 from ingest.blobs.rows import blob_key
+from ingest.embedded import Postgres
 from ingest.errors import StoreAway
 from ingest.filing import Filing
 from ingest.intake import Record, read
@@ -28,6 +30,7 @@ from ingest.settings import IngestSettings
 from ingest.stores.batch import Letter
 from ingest.stores.events import PostgresEvents
 from ingest.stores.objects import Folder
+from tests.postgres import fresh_database
 from tests.records import DEVICE, header, sent
 
 DATA = random.Random(1).randbytes(3 * BLOB_CHUNK + 100)
@@ -97,6 +100,19 @@ class Scene(Site):
         ago = f"- {seconds} * interval '1 second'"
         self.database.execute(f"UPDATE blob SET asked_at = asked_at {ago}, offered_at = offered_at {ago}".encode())
         self.database.execute(f"UPDATE blob_chunk SET received_at = received_at {ago}".encode())
+
+
+@pytest.fixture(scope="module")
+def module_url(embedded_server: Postgres) -> Iterator[str]:
+    yield from fresh_database(embedded_server)
+
+
+@pytest.fixture
+def database_url(module_url: str) -> str:
+    """One database for all tests of this file, emptied before each."""
+    with psycopg.connect(module_url, autocommit=True) as connection:
+        connection.execute("TRUNCATE blob, blob_offer, device, ingest_dead_letter CASCADE")
+    return module_url
 
 
 @pytest.fixture

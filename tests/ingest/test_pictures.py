@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from broker.messages import SampleQuarantined
+from ingest.embedded import Postgres
 from ingest.errors import StoreAway
 from ingest.jobs import objects as job
 from ingest.jobs.job import Site
@@ -25,6 +26,7 @@ from ingest.upkeep import Upkeep
 from platform_api.demo.process import Process, tinyml
 from tests.ingest.conftest import StartWorker
 from tests.ingest.harness import Fleet
+from tests.postgres import fresh_database
 from tests.records import BOOT, DEVICE, drift, sent
 from tests.stores.test_objects import ACCESS, SECRET, rclone
 from tests.support import wait_until
@@ -66,6 +68,19 @@ class Temperamental(Folder):
         if self.refuses(key):
             raise StoreAway("object store", "it answers 500")
         super().put(key, data, content_type)
+
+
+@pytest.fixture(scope="module")
+def module_url(embedded_server: Postgres) -> Iterator[str]:
+    yield from fresh_database(embedded_server)
+
+
+@pytest.fixture
+def database_url(module_url: str) -> str:
+    """One database for all tests of this file, emptied before each."""
+    with psycopg.connect(module_url, autocommit=True) as connection:
+        connection.execute("TRUNCATE waiting_object, sample, drift_event, device, job CASCADE")
+    return module_url
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import psycopg
 import pytest
 
 from broker.messages import BlobOffered
@@ -37,6 +38,13 @@ DATA = b"the state of all actors" * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()
 DIGEST = hashlib.sha256(picture("s1")).hexdigest()
 Serve = Callable[[ObjectStore], Api]
+
+
+@pytest.fixture
+def database_url(module_database_url: str) -> str:
+    with psycopg.connect(module_database_url, autocommit=True) as connection:
+        connection.execute("TRUNCATE device, sample, blob, blob_offer, waiting_object CASCADE")
+    return module_database_url
 
 
 @pytest.fixture
