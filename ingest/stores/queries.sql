@@ -210,8 +210,12 @@ COPY reading (series, at, value) FROM STDIN (FORMAT BINARY);
 
 -- :name count_traffic
 -- Adds what devices sent; the arrays are sorted by the key, so that workers queue up instead of waiting in a circle.
+-- Not of devices that nobody knows: one may have been forgotten since its messages were counted.
 INSERT INTO traffic (device, hour, kind, messages, bytes)
-SELECT * FROM unnest(%s::text[], %s::timestamptz[], %s::text[], %s::bigint[], %s::bigint[])
+SELECT counted.*
+FROM unnest(%s::text[], %s::timestamptz[], %s::text[], %s::bigint[], %s::bigint[])
+    AS counted (device, hour, kind, messages, bytes)
+WHERE EXISTS (SELECT FROM device WHERE device.device = counted.device)
 ON CONFLICT (device, hour, kind) DO UPDATE SET
     messages = traffic.messages + excluded.messages, bytes = traffic.bytes + excluded.bytes;
 

@@ -245,6 +245,14 @@ class EventStoreContract:
             database.store.store(batch)
         assert database.row("SELECT messages, bytes FROM v_traffic") == (2, 200)  # the last one comes with the next
 
+    def test_writes_no_traffic_of_a_device_that_was_forgotten_since(self, database: Database) -> None:
+        batch = batch_of(drift())
+        batch.count(DEVICE, "DriftDetected", 100)
+        database.store.store(batch)
+        database.eyes.execute("DELETE FROM device")
+        database.store.close()
+        assert database.rows("SELECT FROM traffic") == []
+
     def test_counts_no_traffic_of_a_batch_that_failed(self, database: Database) -> None:
         batch = batch_of(drift(), LogRecord(text="\0"))
         batch.count(DEVICE, "LogRecord", 100)
