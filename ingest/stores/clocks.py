@@ -34,7 +34,7 @@ Boot = tuple[str, str]  # device, boot
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 AHEAD = timedelta(days=1)
 LONGEST_OP_S = 9e9  # message time in microseconds is exact up to here
-REMEMBERED = 50_000
+REMEMBERED = 20_000  # boots; some 6 MB
 
 
 class Clocks:

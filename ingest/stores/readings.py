@@ -27,7 +27,7 @@ Names = tuple[str, ...]
 TELEMETRY = Table("telemetry", ("names", "ages", "readings", "faults", "size", "seconds"))
 EPOCH_2000_US = 946_684_800_000_000  # PostgreSQL counts from there
 AT_ONCE = 1 << 15  # readings that are built and copied at a time: bounds the memory
-REMEMBERED = 400_000  # ids of series; about 60 bytes each
+REMEMBERED = 400_000  # ids of series; some 10 MB
 
 # A row of binary COPY into (series, at, value).
 BINARY_ROW = np.dtype(
@@ -74,6 +74,7 @@ class Readings:
     def __init__(self, remembered: int = REMEMBERED) -> None:
         self.remembered = remembered
         self._ids: dict[tuple[str, Names], NDArray[np.int64]] = {}  # least lately used first
+        self._names: dict[Names, Names] = {}  # thousands of devices have the same ones
         self._count = 0
         self._generation = -1  # of the series that the ids were looked up in
         self._types: list[str] = []  # of the stage, where there is one on this connection
@@ -170,14 +171,17 @@ class Readings:
         raise psycopg.errors.SerializationFailure("series were deleted meanwhile")  # the batch is stored again
 
     def _forget_some(self, wanted: set[tuple[str, Names]]) -> None:
-        for key in wanted:
-            self._ids[key] = self._ids.pop(key)
+        for device, names in wanted:
+            ids = self._ids.pop((device, names))
+            self._ids[device, self._names.setdefault(names, names)] = ids
         while self._count > self.remembered and len(self._ids) > len(wanted):
             self._count -= len(self._ids.pop(next(iter(self._ids))))
+        if len(self._names) > len(self._ids) + 100:  # names of devices that were forgotten
+            self._names = {names: names for _, names in self._ids}
 
     def forget(self) -> None:
         """What was known of another connection, or of series that are gone."""
-        self._ids, self._count, self._generation, self._types = {}, 0, -1, []
+        self._ids, self._names, self._count, self._generation, self._types = {}, {}, 0, -1, []
 
 
 def _generation(cursor: psycopg.Cursor[Row]) -> int:
