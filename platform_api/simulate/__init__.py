@@ -133,7 +133,8 @@ def _surroundings(settings: SimulateSettings) -> Iterator[SimulateSettings]:
             broker, database, api = stack.broker.url, stack.database.url, stack.api_url
             yield replace(settings, stack=False, broker=broker, database=database, api=api)
         finally:
-            stack.stop() if settings.keep else stack.remove()
+            with _undisturbed():
+                stack.stop() if settings.keep else stack.remove()
     finally:
         if not settings.keep:
             shutil.rmtree(directory, ignore_errors=True)
@@ -147,6 +148,17 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Whoever is impatient now would leave processes behind; what is done here takes seconds at most."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _sigterm_is_ctrl_c() -> Any:
