@@ -85,6 +85,7 @@ def quoted(text: str) -> str:
 def trouble(absent: tuple[str, ...] = ()) -> Iterator[None]:
     """Turns MLflow's errors into ours; those in `absent` mean that there is nothing, and end the block quietly."""
     from mlflow.exceptions import MlflowException  # noqa: PLC0415  see above
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     try:
         yield
@@ -95,3 +96,5 @@ def trouble(absent: tuple[str, ...] = ()) -> Iterator[None]:
         if error.error_code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
             raise StoreAway("model registry", sentence) from error
         raise RegistryError(f"the model registry refuses: {sentence}") from error
+    except (OSError, SQLAlchemyError) as error:  # artifacts come by HTTP, and the embedded one is a file
+        raise StoreAway("model registry", str(error).splitlines()[0]) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.errors import RegistryError
+from ingest.errors import RegistryError, StoreAway
 from ingest.stores.models import MlflowRegistry
 from tests.registries import empty_registry
 
@@ -77,6 +77,22 @@ def test_a_missing_file_and_an_impossible_name_read_as_sentences(registry: Mlflo
         registry.register(tmp_path / "missing.bundle", "digits", {})
     with pytest.raises(RegistryError, match="not a name of a model"):
         registry.register(bundle(tmp_path), "it's", {})
+
+
+def test_a_registry_that_cannot_be_reached_reads_as_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreAway, match="the model registry is away: "):
+        MlflowRegistry(f"sqlite:///{tmp_path}/file/mlflow.db").versions()
+    with pytest.raises(RegistryError, match="the model registry refuses: "):
+        MlflowRegistry("ftp://somewhere").versions()
+
+
+def test_artifacts_that_are_gone_read_as_a_sentence(registry: MlflowRegistry, tmp_path: Path) -> None:
+    version = registry.register(bundle(tmp_path), "digits", {})
+    (kept,) = (tmp_path / "artifacts").rglob("digits.bundle")
+    kept.unlink()
+    with pytest.raises(RegistryError, match="was not registered by tinyml, or its file is gone"):
+        registry.fetch(version, tmp_path / "fetched")
 
 
 def test_a_digest_is_found_whatever_the_model(registry: MlflowRegistry, tmp_path: Path) -> None:
