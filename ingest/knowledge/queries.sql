@@ -290,8 +290,12 @@ WHERE kind = %(kind)s AND type = %(type)s AND bundle = %(bundle)s AND clock <> '
     AND begin_at BETWEEN %(since)s AND %(until)s;
 
 -- :name fleet_sizes
+-- With the first hour that was ever counted, which stands for all before.
 SELECT hour, online FROM fleet_hour
-WHERE bundle = %(bundle)s AND hour BETWEEN %(since)s::timestamptz - interval '8 days' AND %(until)s::timestamptz + interval '7 days'
+WHERE bundle = %(bundle)s AND (
+    hour BETWEEN %(since)s::timestamptz - interval '8 days' AND %(until)s::timestamptz + interval '7 days'
+    OR hour = (SELECT min(first.hour) FROM fleet_hour first WHERE first.bundle = %(bundle)s)
+)
 ORDER BY hour;
 
 -- :name members

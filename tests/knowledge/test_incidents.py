@@ -70,6 +70,18 @@ def test_a_large_fleet_needs_a_share_of_those_online(fleet: Fleet) -> None:
     assert fleet.rows("SELECT severity, online FROM v_incident") == [("warning", 20)]
 
 
+def test_how_large_the_fleet_was_before_anybody_counted_is_taken_from_the_first_count(fleet: Fleet) -> None:
+    fleet.appears(*(f"pi-{number}" for number in range(1, 31)))
+    for number in range(1, 6):
+        fleet.drifts(f"pi-{number}", ago_s=100 * 86_400)
+    fleet.works()
+    assert fleet.incidents() == []
+    fleet.drifts("pi-6", ago_s=100 * 86_400)
+    fleet.passes(1000)
+    fleet.works()
+    assert ("drift", "residual", "open", 6) in fleet.incidents()
+
+
 def test_an_incident_grows_and_closes_when_all_is_resolved(fleet: Fleet) -> None:
     fleet.appears(*PIS, report_s=1)
     for pi in PIS[:3]:
