@@ -21,6 +21,7 @@ from ..stores.ports import EventStore, ObjectStore
 
 log = logging.getLogger("tinyml.packages")
 T = TypeVar("T")
+OBJECTS_S = 10.0
 
 
 class Patience:
@@ -55,7 +56,8 @@ class PatientFiling(Filing):
     """Files what a person brought, again where the database did not take it."""
 
     def __init__(self, events: EventStore, objects: ObjectStore, patiently: Patience) -> None:
-        super().__init__(events, objects, live=False)
+        # No other event waits for a package, so the object store gets the time it needs for the pictures.
+        super().__init__(events, objects, live=False, patience_s=OBJECTS_S)
         self._patiently = patiently
 
     def file(self, records: Sequence[Record], letters: Sequence[Letter] = ()) -> list[Letter]:
