@@ -14,7 +14,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 KEY = ("device", "boot", "seq", "at", "clock", "op_s")  # how every record table begins
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # each is made once, and looked up by the message
 class Table:
     """A record table: its name and the columns that follow the key."""
 
