@@ -23,8 +23,8 @@ def telemetry(header: Header, m: Telemetry, batch: Batch) -> None:
     rows, names, readings = len(m.ages) // 4, len(m.names), len(m.values) // 4
     if readings != rows * names:
         raise Poison(f"{readings} readings are not {rows} rows of {names} names")
-    if too_long := [name for name in m.names if len(name) > MAX_NAME]:
-        raise Poison(f"a reading's name has {len(too_long[0])} characters; it can have {MAX_NAME}")
+    if (longest := max(map(len, m.names), default=0)) > MAX_NAME:
+        raise Poison(f"a reading's name has {longest} characters; it can have {MAX_NAME}")
     ages, values = np.frombuffer(m.ages, "<f4"), np.frombuffer(m.values, "<f4")
     if not (np.abs(ages) <= MAX_AGE_S).all():
         raise Poison("a reading is not within a year of its message")
