@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from broker import topics
 from broker.codec import decode_as, encode
-from broker.messages import BLOB_CHUNK, BlobChunk, BlobOffered, BlobWanted, Message
+from broker.messages import BLOB_CHUNK, BlobChunk, BlobOffered, BlobWanted, Message, Tick
+from edge_actors.ports.kept import Kept
+from edge_actors.remote.blobs import Blobs
 from ingest.blobs import assembly
 from ingest.blobs.assembly import missing, work
 from ingest.blobs.rows import blob_key
@@ -231,6 +233,49 @@ def test_a_kill_after_the_object_was_put_changes_nothing(scene: Scene, folder: P
     Folder(folder).put(blob_key(DIGEST), DATA)  # and here the process was killed
     scene.run()
     assert (scene.state()[0], Folder(folder).get(blob_key(DIGEST))) == ("stored", DATA)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_arrives_whole_whatever_is_lost_doubled_and_out_of_order_on_the_way(
+    scene: Scene, folder: Path, tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    data = chance.randbytes(20 * BLOB_CHUNK + 7)
+    file = tmp_path / "00000001.snapshot"
+    file.write_bytes(data)
+    now = 0.0
+    offers: list[BlobOffered] = []
+
+    def offer(message: BlobOffered) -> bool:
+        if chance.random() < 0.7:
+            offers.append(message)
+        return True
+
+    def start() -> Blobs:
+        return Blobs(tmp_path / "blobs", Kept(tmp_path / "blobs.json"), offer, lambda: Tick(at=now))
+
+    device = start()
+    digest, _ = device.add(file, "snapshot", "s1")
+    for _ in range(200):
+        if chance.random() < 0.2:  # the device restarts
+            device = start()
+        now += 1800.0
+        device.look()
+        if not len(device):
+            break
+        on_the_way: list[Message] = [*offers]
+        offers.clear()
+        while (chunk := device.next()) is not None:
+            on_the_way += [chunk] * chance.choice([0, 1, 1, 2])
+        chance.shuffle(on_the_way)
+        scene.take(*on_the_way)
+        scene.pass_time(700)
+        for _, wanted in scene.run():
+            if chance.random() < 0.7:
+                device.wanted(wanted)
+    assert scene.state(digest)[0] == "stored"
+    assert Folder(folder).get(blob_key(digest)) == data
+    assert len(device) == 0, "the device heard that it need not keep it"
 
 
 @given(st.sets(st.integers(0, 60)), st.integers(1, 61))
