@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import psycopg
 
+from ..errors import IngestError
 from ..stores.events import server_level
 from . import community
 from .queries import query
@@ -50,9 +51,12 @@ def _missing(connection: psycopg.Connection) -> list[str]:
 
 
 def _make(connection: psycopg.Connection, table: str) -> bool:
-    with connection.transaction():
-        connection.execute(query("be_brief"))
-        connection.execute(query("make_hypertable"), {"table": table, "chunk": STEADY[table]})
+    try:
+        with connection.transaction():
+            connection.execute(query("be_brief"))
+            connection.execute(query("make_hypertable"), {"table": table, "chunk": STEADY[table]})
+    except psycopg.errors.LockNotAvailable:
+        raise IngestError(f"{table} is in use and could not become a hypertable; it is tried again") from None
     return True
 
 

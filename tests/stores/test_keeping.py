@@ -24,11 +24,14 @@ from broker.messages import (
     Telemetry,
 )
 from ingest.embedded import Postgres
+from ingest.errors import IngestError
+from ingest.keeping import community
 from ingest.keeping.levels import STEADY, level_up
 from ingest.keeping.periods import DEFAULTS, default_text, periods
 from ingest.keeping.retention import KINDS, start
-from ingest.keeping.rollups import sum_up
+from ingest.keeping.rollups import AGGREGATES, sum_up
 from ingest.keeping.spent import remove_spent
+from ingest.stores import queries
 from ingest.stores.batch import Batch
 from ingest.stores.events import PostgresEvents, server_level
 from ingest.stores.migrate import Migration, available, migrate
@@ -334,6 +337,53 @@ class TestTimescale(KeepingContract):
         site.sum_up()
         assert site.keep(prediction=60) == {"prediction": "1 chunks"}
         assert site.count("prediction") == 1
+
+
+HOURLY = ("v_prediction_hour", "v_drift_hour", "v_reading_hour")
+
+
+@pytest.mark.timescale
+def test_the_aggregates_of_the_community_edition_say_the_same_as_the_tables_of_hours(
+    timescale_server: Postgres,
+) -> None:
+    """Their queries as plain views: the Apache edition has no continuous aggregates, but it can do this."""
+    for url in fresh_database(timescale_server):
+        site = Site(url)
+        for days, frames in ((3, 10), (2, 20), (2, 30)):
+            site.record(predictions(frames, 0.5), ago(days))
+            site.record(readings(1.0, float(frames)), ago(days))
+            site.record(drift(frames), ago(days))
+        site.record(predictions(40, 0.5), ago(2), clock="unsynced")
+        site.sum_up()
+        before = [site.rows(f"SELECT * FROM {view} ORDER BY 1, 2, 3") for view in HOURLY]
+        statements = queries.statements("ingest.keeping.community")
+        for hours, aggregate in AGGREGATES.items():
+            select = statements[aggregate].partition(" AS\n")[2].removesuffix("WITH NO DATA")
+            site.eyes.execute(f"CREATE VIEW {aggregate} AS {select}".encode())
+            site.eyes.execute(statements[f"show_{hours}"])
+        both = [site.rows(f"SELECT * FROM {view} ORDER BY 1, 2, 3") for view in HOURLY]
+        site.eyes.execute("TRUNCATE prediction_hour, drift_hour, reading_hour")
+        alone = [site.rows(f"SELECT * FROM {view} ORDER BY 1, 2, 3") for view in HOURLY]
+        assert len(before[0]) == 2
+        assert before == both == alone
+        site.sum_up()
+        assert site.count("prediction_hour") == 0  # nobody sums up what the aggregate does
+        site.close()
+
+
+@pytest.mark.timescale
+def test_what_the_server_refuses_is_said_in_sentences_and_leaves_nothing_behind(timescale_server: Postgres) -> None:
+    for url in fresh_database(timescale_server):
+        site = Site(url)
+        if server_level(site.eyes) == "timescale-apache":
+            with pytest.raises(
+                IngestError, match="TimescaleDB Community refuses the aggregate aggregate_prediction_hour"
+            ):
+                community.set_up(site.eyes, LATE, DEFAULTS)
+        site.record(predictions(10, 0.5), ago(2))
+        site.sum_up()
+        assert site.count("v_prediction_hour") == 1
+        site.close()
 
 
 @pytest.mark.container

@@ -6,8 +6,9 @@ says what failed; without the aggregates the hours are summed up as on every oth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import LiteralString
 
 import psycopg
@@ -27,34 +28,38 @@ COMPRESSED: Mapping[str, str] = {
 
 
 def set_up(connection: psycopg.Connection, late: timedelta, kept: Mapping[str, timedelta | None]) -> list[str]:
-    """Takes the steps that are missing and returns them in words. Raises IngestError for the first that fails."""
-    done: list[str] = []
+    """Takes the steps that are missing and returns them in words.
+
+    Raises IngestError for those that failed, after all others were taken.
+    """
+    steps = {"limit of compressed rows in a transaction": partial(_lifted, connection)}
     for hours, aggregate in AGGREGATES.items():
-        _step(done, f"aggregate {aggregate}", lambda h=hours, a=aggregate: _aggregate(connection, h, a))  # type: ignore[misc]
-        _step(done, f"refresh of {aggregate}", lambda a=aggregate: _refreshed(connection, a, late))  # type: ignore[misc]
-        _step(done, f"retention of {aggregate}", lambda a=aggregate: _dropped(connection, a, kept["hourly"]))  # type: ignore[misc]
+        steps[f"aggregate {aggregate}"] = partial(_aggregate, connection, hours, aggregate)
+        steps[f"refresh of {aggregate}"] = partial(_refreshed, connection, aggregate, late)
+        steps[f"retention of {aggregate}"] = partial(_dropped, connection, aggregate, kept["hourly"])
     for table, statement in COMPRESSED.items():
-        _step(done, f"compression of {table}", lambda t=table, s=statement: _compressed(connection, t, s))  # type: ignore[misc]
+        steps[f"compression of {table}"] = partial(_compressed, connection, table, statement, late)
     # Rows with a clock that may be wrong are dropped by the job, which knows of it; readings have only right times.
-    _step(done, "retention of reading", lambda: _dropped(connection, "reading", kept["telemetry"]))
-    return done
+    steps["retention of reading"] = partial(_dropped, connection, "reading", kept["telemetry"])
+    taken: list[str] = []
+    failed: list[str] = []
+    for what, step in steps.items():
+        try:
+            if step():
+                taken.append(what)
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error as error:
+            failed.append(f"the {what}: {error.diag.message_primary or error}")
+    if failed:
+        raise IngestError(f"TimescaleDB Community refuses {'; '.join(failed)}")
+    return taken
 
 
 def aggregate_tables(connection: psycopg.Connection) -> list[tuple[str, sql.Identifier]]:
     """The aggregates with the tables behind them."""
     rows = connection.execute(_query("aggregate_tables")).fetchall()
     return [(view, sql.Identifier(schema, table)) for view, schema, table in rows]
-
-
-def _step(done: list[str], what: str, step: Callable[[], bool]) -> None:
-    try:
-        if step():
-            done.append(what)
-    except psycopg.OperationalError:
-        raise
-    except psycopg.Error as error:
-        sentence = error.diag.message_primary or str(error)
-        raise IngestError(f"TimescaleDB Community refuses the {what}: {sentence}") from error
 
 
 def _aggregate(connection: psycopg.Connection, hours: str, aggregate: str) -> bool:
@@ -76,12 +81,21 @@ def _refreshed(connection: psycopg.Connection, aggregate: str, late: timedelta) 
     return True
 
 
-def _compressed(connection: psycopg.Connection, table: str, statement: str) -> bool:
-    if _value(connection, _query("is_compressed"), table):
+def _lifted(connection: psycopg.Connection) -> bool:
+    if _value(connection, _query("lifts_limit"), connection.info.dbname):
+        return False
+    connection.execute(_query("lift_limit", database=sql.Identifier(connection.info.dbname)))
+    return True
+
+
+def _compressed(connection: psycopg.Connection, table: str, statement: str, late: timedelta) -> bool:
+    if _value(connection, _query("compression_age"), table) == late:
         return False
     with connection.transaction():
-        connection.execute(_query(statement, table=sql.Identifier(table)))
-        connection.execute(_query("compression_policy"), {"name": table})
+        if not _value(connection, _query("is_compressed"), table):
+            connection.execute(_query(statement, table=sql.Identifier(table)))
+        connection.execute(_query("end_compression_policy"), [table])
+        connection.execute(_query("compression_policy"), {"name": table, "late": late})
     return True
 
 

@@ -1,5 +1,5 @@
 -- What only the Community edition of TimescaleDB can do: aggregates that keep themselves up to date, compression and
--- policies. Written for TimescaleDB 2.13 and later; each statement runs in a transaction of its own unless said otherwise.
+-- policies. Written for TimescaleDB 2.13 and later.
 
 -- :name aggregate_prediction_hour
 CREATE MATERIALIZED VIEW aggregate_prediction_hour
@@ -108,14 +108,33 @@ WHERE hypertable_schema = 'public' AND hypertable_name = %s;
 -- :name compress_records
 -- A unique key has to be among these columns.
 ALTER TABLE {table} SET (
-    timescaledb.compress, timescaledb.compress_segmentby = 'device', timescaledb.compress_orderby = 'at DESC, boot, seq');
+    timescaledb.compress, timescaledb.compress_segmentby = 'device',
+    timescaledb.compress_orderby = 'at DESC, boot, seq');
 
 -- :name compress_readings
 ALTER TABLE {table} SET (
     timescaledb.compress, timescaledb.compress_segmentby = 'series', timescaledb.compress_orderby = 'at DESC');
 
+-- :name compression_age
+SELECT (j.config ->> 'compress_after')::interval FROM timescaledb_information.jobs j
+WHERE j.hypertable_name = %s AND j.proc_name = 'policy_compression';
+
+-- :name end_compression_policy
+SELECT remove_compression_policy(%s::regclass, if_exists => true);
+
 -- :name compression_policy
-SELECT add_compression_policy(%(name)s::regclass, compress_after => INTERVAL '7 days', if_not_exists => true);
+-- Late rows find their chunk as it was; what comes later still can be inserted, only slower.
+SELECT add_compression_policy(%(name)s::regclass, compress_after => %(late)s::interval);
+
+-- :name lifts_limit
+SELECT EXISTS (
+    SELECT FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+    WHERE d.datname = %s AND 'timescaledb.max_tuples_decompressed_per_dml_transaction=0' = ANY (s.setconfig)
+);
+
+-- :name lift_limit
+-- Rows that come very late, and devices that are forgotten, may open more of compressed chunks than is allowed usually.
+ALTER DATABASE {database} SET timescaledb.max_tuples_decompressed_per_dml_transaction = 0;
 
 -- :name retention_age
 SELECT (j.config ->> 'drop_after')::interval
