@@ -138,7 +138,9 @@ class MlflowRegistry(MlflowLink):
             run = self.run_of(version)
             kept = self.client.list_artifacts(run, FOLDER)
             if len(kept) != 1:
-                raise RegistryError(f"{version.model} version {version.version} was not registered by tinyml, or its file is gone")
+                raise RegistryError(
+                    f"{version.model} version {version.version} was not registered by tinyml, or its file is gone"
+                )
             path = Path(self.client.download_artifacts(run, kept[0].path, str(folder)))
         if _sha256(path) != version.tags.get(FILE):
             raise RegistryError(f"{version.model} version {version.version} does not hold what was registered")

@@ -270,8 +270,8 @@ def test_what_a_slow_worker_has_not_committed_yet_is_waited_for(here: Surroundin
     here.store(adaptation(1.0))
     with psycopg.connect(here.site.settings.database, application_name="tinyml-ingest") as slow:
         slow.execute(
-            "INSERT INTO adaptation SELECT device, boot, 2, at, clock, 2.0, adaptation, episode, kind, outcome, reason,"
-            " label, samples, statistic, threshold, accuracy_before, accuracy_after, memory FROM adaptation"
+            "INSERT INTO adaptation SELECT device, boot, 2, at, clock, 2.0, adaptation, episode, kind, outcome,"
+            " reason, label, samples, statistic, threshold, accuracy_before, accuracy_after, memory FROM adaptation"
         )  # received then, and to be seen only once it is committed
         here.store(adaptation(3.0), first=3)
         assert here.tell() == "1 records of 1 deployments"
