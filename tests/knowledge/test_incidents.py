@@ -189,7 +189,7 @@ def members(fleet: Fleet) -> set[frozenset[tuple[Any, ...]]]:
     return {frozenset(group) for group in found.values()}
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_replay_in_another_order_gives_the_same_incidents(embedded_server: Postgres, seed: int) -> None:
     chance = random.Random(seed)
     told = [

@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-import pytest
-
 from broker.messages import Birth, Status, Telemetry
 from ingest.stores.batch import Batch
 from tests.knowledge.fleet import Fleet
 from tests.records import header
 
+CASES = [  # state, seconds since it was heard, its interval
+    ("online", 100, 60, "online"),
+    ("online", 200, 60, "idle"),
+    ("online", 200, 300, "online"),
+    ("online", 1790, 60, "idle"),
+    ("online", 1810, 60, "offline"),
+    ("online", 60, 1, "idle"),
+    ("online", 890, 1, "idle"),
+    ("online", 910, 1, "offline"),
+    ("offline", 0, 60, "offline"),
+    ("stopped", 0, 60, "offline"),
+    ("sleeping", 80_000, 60, "idle"),
+    ("sleeping", 90_000, 60, "offline"),
+    ("unknown", 10, 60, "online"),
+    ("unknown", 1e9, 60, "unknown"),
+    ("online", 3, 0, "online"),
+    ("online", 1e6, 1e300, "idle"),
+    ("online", 1e5, float("nan"), "online"),
+]
 
-@pytest.mark.parametrize(
-    ("state", "silent_s", "report_s", "presence"),
-    [
-        ("online", 100, 60, "online"),
-        ("online", 200, 60, "idle"),
-        ("online", 200, 300, "online"),
-        ("online", 1790, 60, "idle"),
-        ("online", 1810, 60, "offline"),
-        ("online", 60, 1, "idle"),
-        ("online", 890, 1, "idle"),
-        ("online", 910, 1, "offline"),
-        ("offline", 0, 60, "offline"),
-        ("stopped", 0, 60, "offline"),
-        ("sleeping", 80_000, 60, "idle"),
-        ("sleeping", 90_000, 60, "offline"),
-        ("unknown", 10, 60, "online"),
-        ("unknown", 1e9, 60, "unknown"),
-        ("online", 3, 0, "online"),
-        ("online", 1e6, 1e300, "idle"),
-        ("online", 1e5, float("nan"), "online"),
-    ],
-)
-def test_presence_follows_the_last_status_and_the_devices_own_interval(
-    fleet: Fleet, state: str, silent_s: float, report_s: float, presence: str
-) -> None:
-    row = fleet.database.execute(
-        "SELECT presence_of(%s, now() - make_interval(secs => %s), %s, now())", [state, silent_s, report_s]
-    ).fetchone()
-    assert row == (presence,)
+
+def test_presence_follows_the_last_status_and_the_devices_own_interval(fleet: Fleet) -> None:
+    statement = "SELECT presence_of(%s, now() - make_interval(secs => %s), %s, now())"
+    for state, silent_s, report_s, presence in CASES:
+        row = fleet.database.execute(statement, [state, silent_s, report_s]).fetchone()
+        assert row == (presence,), (state, silent_s, report_s)
 
 
 def history(fleet: Fleet, device: str = "pi-1") -> list[tuple[str, str]]:
