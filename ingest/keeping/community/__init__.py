@@ -18,13 +18,10 @@ from ...errors import IngestError
 from ...stores import queries
 from ..rollups import AGGREGATES
 
-COMPRESSED: Mapping[str, str] = {
-    "drift_event": "compress_records",
-    "prediction": "compress_records",
-    "snapshot": "compress_records",
-    "log": "compress_records",
-    "reading": "compress_readings",
-}
+# A late record has to be compared with those of its chunk, so these are compressed once none comes late any more.
+RECORDS = ("drift_event", "prediction", "snapshot", "log")
+# Readings are most of what there is, and have no key to compare: a late one is simply added.
+READINGS_AFTER = timedelta(days=2)
 
 
 def set_up(connection: psycopg.Connection, late: timedelta, kept: Mapping[str, timedelta | None]) -> list[str]:
@@ -37,8 +34,9 @@ def set_up(connection: psycopg.Connection, late: timedelta, kept: Mapping[str, t
         steps[f"aggregate {aggregate}"] = partial(_aggregate, connection, hours, aggregate)
         steps[f"refresh of {aggregate}"] = partial(_refreshed, connection, aggregate, late)
         steps[f"retention of {aggregate}"] = partial(_dropped, connection, aggregate, kept["hourly"])
-    for table, statement in COMPRESSED.items():
-        steps[f"compression of {table}"] = partial(_compressed, connection, table, statement, late)
+    for table in RECORDS:
+        steps[f"compression of {table}"] = partial(_compressed, connection, table, "compress_records", late)
+    steps["compression of reading"] = partial(_compressed, connection, "reading", "compress_readings", READINGS_AFTER)
     # Rows with a clock that may be wrong are dropped by the job, which knows of it; readings have only right times.
     steps["retention of reading"] = partial(_dropped, connection, "reading", kept["telemetry"])
     taken: list[str] = []
@@ -88,14 +86,14 @@ def _lifted(connection: psycopg.Connection) -> bool:
     return True
 
 
-def _compressed(connection: psycopg.Connection, table: str, statement: str, late: timedelta) -> bool:
-    if _value(connection, _query("compression_age"), table) == late:
+def _compressed(connection: psycopg.Connection, table: str, statement: str, age: timedelta) -> bool:
+    if _value(connection, _query("compression_age"), table) == age:
         return False
     with connection.transaction():
         if not _value(connection, _query("is_compressed"), table):
             connection.execute(_query(statement, table=sql.Identifier(table)))
         connection.execute(_query("end_compression_policy"), [table])
-        connection.execute(_query("compression_policy"), {"name": table, "late": late})
+        connection.execute(_query("compression_policy"), {"name": table, "age": age})
     return True
 
 

@@ -123,8 +123,7 @@ WHERE j.hypertable_name = %s AND j.proc_name = 'policy_compression';
 SELECT remove_compression_policy(%s::regclass, if_exists => true);
 
 -- :name compression_policy
--- Late rows find their chunk as it was; what comes later still can be inserted, only slower.
-SELECT add_compression_policy(%(name)s::regclass, compress_after => %(late)s::interval);
+SELECT add_compression_policy(%(name)s::regclass, compress_after => %(age)s::interval);
 
 -- :name lifts_limit
 SELECT EXISTS (
