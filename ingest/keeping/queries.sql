@@ -11,6 +11,9 @@ ON CONFLICT DO NOTHING;
 -- How far a table was summed up; nobody sums it up, or gives up rows of it, until the transaction ends.
 SELECT until, closed, now() FROM rollup WHERE what = %s FOR UPDATE;
 
+-- :name next_arrival
+SELECT min(received_at) FROM {table} WHERE received_at >= %(until)s;
+
 -- :name advance_rollup
 UPDATE rollup SET until = %(until)s WHERE what = %(what)s;
 

@@ -75,6 +75,9 @@ def _step(connection: psycopg.Connection, rollup: Rollup) -> tuple[int, bool]:
         hours = told + cursor.rowcount
         if hours:
             _fill(cursor, rollup)
+        elif until < now:  # nothing came in that time; on to when something did
+            cursor.execute(query("next_arrival", table=sql.Identifier(rollup.table)), {"until": until})
+            until = min(cursor.fetchone()[0] or now, now)  # type: ignore[index]
         cursor.execute(query("advance_rollup"), {"what": rollup.table, "until": until})
     return hours, until < now or told == MOST_TOLD
 
