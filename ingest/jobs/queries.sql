@@ -15,6 +15,11 @@ CREATE TEMP TABLE IF NOT EXISTS late_record (
     device text, boot text, seq bigint, at timestamptz, right_at timestamptz, seconds double precision
 ) ON COMMIT DELETE ROWS;
 
+-- :name allow_decompression
+-- Until the transaction ends: rows may be moved out of chunks that TimescaleDB has compressed, however many they share a
+-- batch with. Means nothing to a server without it.
+SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true);
+
 -- :name choose_late
 -- Records that were stored with a clock that could not be trusted and whose boot has one now. Their right time is the
 -- same to the microsecond as ingest/stores/clocks.py makes it.

@@ -51,6 +51,7 @@ def _move(connection: psycopg.Connection, table: str, columns: Sequence[str]) ->
     }
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute(query("create_late", __package__))
+        cursor.execute(query("allow_decompression", __package__))
         chosen = cursor.execute(query("choose_late", __package__, **parts), {"most": AT_ONCE}).rowcount
         if not chosen:
             return 0
