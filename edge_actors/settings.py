@@ -145,7 +145,7 @@ class EdgeSettings:
         remote="restart",
     )
     report_s: float = setting(60.0, "how often telemetry and predictions are reported, in seconds", remote="restart")
-    reading_s: float = setting(5.0, "how often the device measures itself, in seconds", remote="live")
+    reading_s: float = setting(30.0, "how often the device measures itself, in seconds", remote="live")
 
     detectors: str = setting(
         "scene-cusum,scene-mewma",

@@ -35,6 +35,9 @@ from .traffic import Traffic
 T = TypeVar("T")
 # libpq gives no codes for what happens before a connection stands.
 _FINAL = re.compile(r"authentication failed|no pg_hba.conf entry|(role|database) \"[^\"]*\" does not exist")
+# Two transactions were in each other's way, and this one gave way: that is no outage to tell devices of.
+TRANSIENT = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
+TRANSIENT_TIMES = 2
 HEARD_S = 6.0  # longer than `hear_devices` leaves a row alone
 REMEMBERED = 100_000  # devices
 REAL, REAL_ARRAY = 700, 1021  # PostgreSQL's numbers of these types
@@ -106,16 +109,19 @@ class PostgresEvents:
             connection.close()
 
     def _attempt(self, work: Callable[[psycopg.Connection], T]) -> T:
-        try:
-            if self._connection is None:
-                self._connection = connect(self.url, self.application)
-                self._connection.execute(query("be_patient"), [f"{self.lock_patience_s:g}s"])
-            return work(self._connection)
-        except psycopg.Error as error:
-            sentence = explained(error)
-            if not isinstance(sentence, RecordRefused):
-                self._disconnect()
-            raise sentence from error
+        for again in range(TRANSIENT_TIMES, -1, -1):
+            try:
+                if self._connection is None:
+                    self._connection = connect(self.url, self.application)
+                    self._connection.execute(query("be_patient"), [f"{self.lock_patience_s:g}s"])
+                return work(self._connection)
+            except psycopg.Error as error:
+                sentence = explained(error)
+                if not isinstance(sentence, RecordRefused):
+                    self._disconnect()
+                if not (again and isinstance(error, TRANSIENT)):
+                    raise sentence from error
+        raise AssertionError("the last attempt returns or raises")
 
     def _write(self, connection: psycopg.Connection, batch: Batch) -> int:
         rows = dict(self._clocks.timed(connection, batch))

@@ -101,6 +101,23 @@ class EventStoreContract:
         assert impatient.store(batch_of(drift())) == 1
         impatient.close()
 
+    def test_a_deadlock_is_no_outage(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        write, failures = (
+            PostgresEvents._write,
+            [psycopg.errors.DeadlockDetected(), psycopg.errors.DeadlockDetected()],
+        )
+
+        def lose_twice(self: PostgresEvents, connection: psycopg.Connection, batch: Batch) -> int:
+            if failures:
+                raise failures.pop()
+            return write(self, connection, batch)
+
+        monkeypatch.setattr(PostgresEvents, "_write", lose_twice)
+        assert database.store.store(batch_of(drift())) == 1
+        failures += [psycopg.errors.DeadlockDetected()] * 3
+        with pytest.raises(StoreAway):
+            database.store.store(batch_of(drift()))
+
     def test_stores_a_record_once_within_one_batch(self, database: Database) -> None:
         batch = batch_of(drift())
         for rows in batch.rows.values():

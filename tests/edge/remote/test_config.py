@@ -106,7 +106,7 @@ def test_settings_with_which_the_device_does_not_start_are_put_aside(tmp_path: P
 def test_a_disk_that_takes_nothing_refuses_the_whole_document(tmp_path: Path) -> None:
     held = RemoteConfig(Kept(tmp_path / "nowhere" / "config.json"), setup())
     assert held.take(wanted(1, reading_s="2")) is None
-    assert (held.settings.reading_s, held.reported.revision) == (5.0, 0)
+    assert (held.settings.reading_s, held.reported.revision) == (30.0, 0)
     assert "cannot be used: no such file" in held.reported.rejected["reading_s"]
 
 
