@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,7 +60,8 @@ def main(argv: Sequence[str]) -> int:
     found = listed(arguments.images, arguments.labels, _names(arguments.classes), _names(arguments.exclude))
     made = split(found, options.held_out, options.seed)
     try:
-        _train(arguments, options, made)
+        with _interruptible() as heed:
+            _train(arguments, options, made, heed)
     except KeyboardInterrupt:
         _progress("")
         print("interrupted; nothing was written", file=sys.stderr)
@@ -71,12 +73,16 @@ def main(argv: Sequence[str]) -> int:
     return bundle_cli.main([*command[1:], "-o", str(arguments.bundle)])
 
 
-def _train(arguments: argparse.Namespace, options: TrainOptions, made: Split) -> None:
+def _train(arguments: argparse.Namespace, options: TrainOptions, made: Split, heed: Callable[[], None]) -> None:
     from .transfer import Training, tensorflow  # noqa: PLC0415  wrong arguments are told without the wait for it
 
-    _progress("loading TensorFlow")
+    def progress(text: str) -> None:
+        heed()
+        _progress(text)
+
+    progress("loading TensorFlow")
     tf = tensorflow(options.seed)
-    _progress("reading pictures")
+    progress("reading pictures")
     learn, held_out = (Album(part, options.size, _say) for part in (made.learn, made.held_out))
     _say(f"{len(made.classes)} classes; {len(learn)} pictures to learn from, {len(held_out)} held out")
     training = Training(tf, options, made.classes)
@@ -85,13 +91,13 @@ def _train(arguments: argparse.Namespace, options: TrainOptions, made: Split) ->
         f"{options.backbone}, alpha {options.alpha}, {options.size} x {options.size} pixels, {weights}:"
         f" {training.parameters:,} parameters"
     )
-    training.learn(learn, held_out, _say, _progress)
-    _progress("converting to int8")
+    training.learn(learn, held_out, _say, progress)
+    progress("converting to int8")
     model = training.quantised(learn)
-    _progress("measuring")
+    progress("measuring")
     plain, quantised = training.accuracy(held_out), training.quantised_accuracy(model, held_out)
     told = report(training, model, (len(learn), held_out), {"float": plain, "int8": quantised})
-    _progress("")
+    progress("")
     if arguments.save_weights:
         with _beside(arguments.save_weights) as path:
             training.save_weights(path)
@@ -107,6 +113,29 @@ def _train(arguments: argparse.Namespace, options: TrainOptions, made: Split) ->
     print(f"recognises of {len(held_out)} held-out pictures: {plain:.1%} as float, {quantised:.1%} as int8")
     if plain - quantised > BIG_LOSS:
         print("note: int8 costs much here; more pictures, or a larger --alpha, usually help", file=sys.stderr)
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """Ctrl-C arrives, also where TensorFlow's C++ swallows the exception: what is yielded raises it once more."""
+    came = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal came
+        came = True
+        raise KeyboardInterrupt
+
+    def heed() -> None:
+        if came:
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:  # as a shell leaves it for what runs in the background
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield heed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _next(arguments: argparse.Namespace) -> list[str]:

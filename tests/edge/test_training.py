@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ from edge_actors.bundle.folder import Listed, listed
 from edge_actors.ports.interpreter import Interpreter
 from edge_actors.training import album as albums
 from edge_actors.training.album import Album, split, table, varied
-from edge_actors.training.cli import _beside
+from edge_actors.training.cli import _beside, _interruptible
 from edge_actors.training.digit_pictures import digit_pictures
 from edge_actors.training.errors import TrainingError
 from edge_actors.training.options import TrainOptions
@@ -181,6 +182,19 @@ def test_a_file_is_there_when_all_of_it_is(tmp_path: Path) -> None:
     with _beside(tmp_path / "m.tflite") as path:
         path.write_bytes(b"whole")
     assert [path.name for path in tmp_path.iterdir()] == ["m.tflite"]
+
+
+def test_an_interrupt_that_a_library_swallows_arrives_all_the_same() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), _interruptible() as heed:
+            heed()
+            with suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            heed()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.slow
