@@ -7,6 +7,7 @@ they hear that it is stored. So a worker has no state of its own, and there can 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 import socket
@@ -40,6 +41,7 @@ NOT_AUTHORISED = 0x87
 STATES = ("/status", "/birth", "/reported")  # how the topics end that a device says only once
 MOST_UNCONFIRMED = 10_000  # of what we say to devices
 BROKER_PATIENCE_S = 2.0
+SAY_S = 0.01  # while messages come thick, devices are told at most so often what is stored
 MAX_TOLD = 64 << 10  # of a dead letter's payload, on the topic for people; the database has all of it
 
 
@@ -85,6 +87,8 @@ class Worker:
         self._stopping = False
         self._overflowed = False
         self._fault = ""
+        self._owed: defaultdict[tuple[str, str], list[int]] = defaultdict(list)  # device, boot -> what is stored
+        self._said_at = -math.inf
 
     def stop(self) -> None:
         """Asks the worker to end after what it has in hand; a signal handler may call this."""
@@ -128,7 +132,8 @@ class Worker:
         while time.monotonic() < until:
             arrived = self.inbox.take(self.limits.batch, self.limits.batch_bytes, NAP_S)
             if not arrived or not self._handle(arrived):
-                return
+                return  # what was stored has been said
+        self._say_stored()
 
     def _check_link(self) -> None:
         self._heartbeat.beat()
@@ -150,7 +155,9 @@ class Worker:
         for session in {message.session for message in arrived}:
             ids = [m.packet_id for m in arrived if m.packet_id is not None and m.session == session]
             self.link.ack_many(session, ids)
-        self._say_stored(records, letters)
+        self._owe(records, letters)
+        if not len(self.inbox) or time.monotonic() - self._said_at >= SAY_S:
+            self._say_stored()
         for letter in filed:
             self._tell_of(letter)
         return True
@@ -163,6 +170,7 @@ class Worker:
                 if self._stopping:
                     return None
                 log.warning("%s; trying again", away)
+                self._say_stored()
                 self.beacon.pause(str(away))
                 self._sleep(self._pauses.pause())
             else:
@@ -177,21 +185,25 @@ class Worker:
             self._heartbeat.beat()
             time.sleep(min(NAP_S, seconds))
 
-    def _say_stored(self, records: Sequence[Record], letters: Sequence[Letter]) -> None:
-        """One message a device and boot. A dead letter that names its record counts: it is as stored as can be."""
-        stored: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    def _owe(self, records: Sequence[Record], letters: Sequence[Letter]) -> None:
+        """Notes what to tell devices. A dead letter that names its record counts: it is as stored as can be."""
         for record in records:
             if type(record.message) in SPOOLED:
                 header = record.header
-                stored[header.device, header.boot].append(header.seq)
+                self._owed[header.device, header.boot].append(header.seq)
         for letter in letters:
             if letter.boot is not None and letter.seq is not None:
-                stored[letter.device, letter.boot].append(letter.seq)
+                self._owed[letter.device, letter.boot].append(letter.seq)
+
+    def _say_stored(self) -> None:
+        """One message a device and boot, of one batch where it is quiet and of several where they come thick."""
+        self._said_at = time.monotonic()
+        owed, self._owed = self._owed, defaultdict(list)
         self._wait_for_broker()
         self.link.publish_many(
             [
                 (topics.full(device, "stored", self.root), encode(Stored(boot=boot, ranges=merged(numbers))))
-                for (device, boot), numbers in stored.items()
+                for (device, boot), numbers in owed.items()
             ]
         )
 

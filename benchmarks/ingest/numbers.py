@@ -116,26 +116,35 @@ def check(place: Place, table: str, made: Sequence[Packets], bad: int = 0) -> No
 
 
 def latency(place: Place, count: int, rate: float = 10_000) -> Figures:
-    """Milliseconds from a publish to `stored` at its device, at a steady rate; the row is there before that."""
+    """Milliseconds from a publish to the commit of its row, and to `stored` at its device, at a steady rate."""
     made = loads(count)
     publisher = Publisher(place.broker.url, CONNECTIONS)
-    took: list[npt.NDArray[np.float64]] = []
+    heard: list[npt.NDArray[np.float64]] = []
 
     def stored(number: int, records: slice) -> None:
-        took.append(time.monotonic() - publisher.links[number].sent_at[records])
+        heard.append(time.monotonic() - publisher.links[number].sent_at[records])
 
     try:
         with place.workers():
             warm_up(publisher)
             publisher.on_stored = stored
+            to_wall = time.time() - time.monotonic()
             seconds = publisher.publish(made, rate=rate)
             check(place, "drift_event", made)
+            numbers = {name: number for number, load in enumerate(made) for name in load.devices}
+            row = [
+                at - to_wall - publisher.links[numbers[device]].sent_at[made[numbers[device]].span(device, seq, seq)]
+                for device, seq, at in place.committed("drift_event", made[0].boot)
+            ]
     finally:
         publisher.close()
     if publisher.again:
         raise WrongCountError(f"{publisher.again} messages had to be sent again at {rate:g}/s")
-    p50, p95, p99 = np.percentile(np.concatenate(took), (50, 95, 99)) * 1e3
-    return {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "per_s": count / seconds}
+    figures = {"per_s": count / seconds}
+    for name, took in (("row", row), ("stored", heard)):
+        quantiles = np.percentile(np.concatenate(took), (50, 95, 99)) * 1e3
+        figures |= {f"{name}_{which}_ms": ms for which, ms in zip(("p50", "p95", "p99"), quantiles, strict=True)}
+    return figures
 
 
 def telemetry(place: Place, count: int, kind: str = "telemetry") -> Figures:

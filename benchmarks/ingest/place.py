@@ -29,10 +29,11 @@ class Place:
         self.directory = directory
         programs = os.environ.get("TINYML_TIMESCALE_BIN", "")
         self.database: Postgres
+        told = {"track_commit_timestamp": "on"}  # when a row became one; it costs the database a little
         if programs:
-            self.database = TimescalePostgres(Path(programs), directory / "database")
+            self.database = TimescalePostgres(Path(programs), directory / "database", told)
         else:
-            self.database = EmbeddedPostgres(directory / "database")
+            self.database = EmbeddedPostgres(directory / "database", told)
         # More than 5,000 devices need more descriptors than the usual soft limit; our children inherit ours.
         self.broker = BrokerProcess(directory / "broker", kind="mosquitto", more=shipped_limits())
         self._numbers = 0
@@ -115,6 +116,15 @@ class Place:
             row = connection.execute(statement.encode(), [list(boots)]).fetchone()
         assert row is not None
         return int(row[0]), int(row[1])
+
+    def committed(self, table: str, boot: str) -> list[tuple[str, int, float]]:
+        """When each record of a boot became a row, by device and sequence number: in seconds of the wall clock."""
+        statement = (
+            "SELECT device, seq, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8"
+            f" FROM {table} WHERE boot = %s"
+        )
+        with connect(self.database.url) as connection:
+            return connection.execute(statement.encode(), [boot]).fetchall()
 
     def empty(self) -> None:
         """So that no measure pays for another's rows."""
