@@ -24,7 +24,7 @@ class Inbox:
     """The link's thread puts, the worker's thread takes; `on_room` is called when there is room after it was full."""
 
     def __init__(
-        self, room: int = 10_000, room_bytes: int = 32 << 20, on_room: Callable[[], object] = lambda: None
+        self, room: int = 16_000, room_bytes: int = 32 << 20, on_room: Callable[[], object] = lambda: None
     ) -> None:
         self.room, self.room_bytes, self._on_room = room, room_bytes, on_room
         self._waiting: deque[Arrived] = deque()

@@ -37,8 +37,8 @@ class IngestSettings:
     blob_device_mb: int = setting(256, "what is kept of these for a device, in MB; the oldest give way")
     blob_days: float = setting(7.0, "how long chunks that are missing are asked for")
     registry: str = setting("sqlite:///data/mlflow.db", "model registry: URL of MLflow, or sqlite:///FILE")
-    batch: int = setting(2000, "messages that are stored in one transaction at most")
-    receive_maximum: int = setting(4000, "messages the broker may have in flight to this worker")
+    batch: int = setting(4000, "messages that are stored in one transaction at most")
+    receive_maximum: int = setting(8000, "messages the broker may have in flight to this worker")
     patience_s: float = setting(30.0, "how long to wait for the database at the start before giving up")
     heartbeat: str = setting(
         "", "file that is touched every second while the loop turns; tinyml ingest health reads it"

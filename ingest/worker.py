@@ -49,9 +49,9 @@ MAX_TOLD = 64 << 10  # of a dead letter's payload, on the topic for people; the 
 class Limits:
     """How much a worker takes at a time and holds at most."""
 
-    batch: int = 2_000
+    batch: int = 4_000
     batch_bytes: int = 8 << 20
-    room: int = 10_000
+    room: int = 16_000
     room_bytes: int = 32 << 20
     pause_cap_s: float = 5.0  # between two attempts to reach a store that is away
     drain_s: float = 5.0  # how long a worker that was told to stop goes on with what it has in hand

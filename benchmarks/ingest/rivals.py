@@ -43,7 +43,7 @@ from ingest.stores.events import connect
 from . import packets
 
 FILTER = "$share/rival/tinyml/+/drift"
-RECEIVE_MAXIMUM = 4000
+RECEIVE_MAXIMUM = 8000
 COPIED = 2000
 REFUSED = 0x80
 COLUMNS = ", ".join((*KEY, *drift.DRIFT_EVENT.columns))
