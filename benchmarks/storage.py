@@ -73,9 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         runner.start()
         try:
             time.sleep(WARM_UP_S)
-            before, began = dict(process.probe.latest.metrics), time.monotonic()
+            before, began = _next_reading(process)
             time.sleep(60 * chosen.minutes)
-            after, seconds = dict(process.probe.latest.metrics), time.monotonic() - began
+            after, ended = _next_reading(process)
         finally:
             process.stop("measured")
             runner.join()
@@ -83,8 +83,16 @@ def main(argv: Sequence[str] | None = None) -> int:
                 server.stop()
         snapshot = max(path.stat().st_size for path in (process.state.path / "snapshots").iterdir())
         print(f"{process.camera.frames} frames, {process.left} records wait, {sorted(process.faults())}")
-    _print(before, after, DAY_S / seconds, snapshot)
+    _print(before, after, DAY_S / (ended - began), snapshot)
     return 0
+
+
+def _next_reading(process: EdgeProcess) -> tuple[dict[str, float], float]:
+    """What the device measures of itself when it does so next, and when that was."""
+    last = process.probe.latest
+    while process.probe.latest is last:
+        time.sleep(0.1)
+    return dict(process.probe.latest.metrics), time.monotonic()
 
 
 def _device(directory: Path, url: str) -> EdgeProcess:
