@@ -14,7 +14,7 @@ _PERIOD = re.compile(r"([1-9]\d{0,4})([dwy])")
 FOREVER = "forever"
 # What is kept unless somebody says otherwise; None: for ever. What people decided and what devices learned stays.
 DEFAULTS: dict[str, timedelta | None] = {
-    "telemetry": timedelta(days=45),  # of a device with its usual settings, 58 MB a day
+    "telemetry": timedelta(days=45),  # of a device with its usual settings, 10 MB a day
     "prediction": timedelta(days=180),
     "hourly": timedelta(days=730),
     "log": timedelta(days=30),
