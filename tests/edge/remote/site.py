@@ -71,6 +71,11 @@ class Site:
     def heard(self, kind: type[M]) -> list[M]:
         return [message for _, _, message in list(self.server.heard) if isinstance(message, kind)]
 
+    def latest(self, kind: type[M]) -> M:
+        """The last heard of this kind, once there is one: records of different kinds may overtake each other."""
+        wait_until(lambda: self.heard(kind), 20)
+        return self.heard(kind)[-1]
+
     def config(self, revision: int, waiting: bool = False) -> ConfigReported:
         """The report of this revision, once nothing waits for a restart any more."""
         found: Callable[[], list[ConfigReported]] = lambda: [  # noqa: E731

@@ -46,12 +46,11 @@ def test_settings_apply_live_and_by_a_restart_and_stay(site: Site) -> None:
 
 def test_commands_are_done_and_reported(site: Site) -> None:
     assert [report.state for report in site.command("c1", "snapshot")] == ["accepted", "done"]
-    taken = site.heard(SnapshotTaken)[-1]
+    taken = site.latest(SnapshotTaken)
     assert site.command("c1b", "snapshot")[-1].result["snapshot"] != taken.snapshot
 
     sent = site.command("c2", "send-sample")[-1]
-    wait_until(lambda: site.heard(SampleQuarantined))
-    sample = site.heard(SampleQuarantined)[0]
+    sample = site.latest(SampleQuarantined)
     assert sent.result == {"sample": sample.sample}
     assert sample.picture[:2] == b"\xff\xd8"
     assert sample.values
@@ -90,11 +89,10 @@ def test_the_newest_snapshot_that_is_whole_is_the_one_to_send(tmp_path: Path) ->
 
 def test_a_snapshot_is_offered_sent_in_chunks_and_let_go(site: Site) -> None:
     site.command("c1", "snapshot")
-    taken = site.heard(SnapshotTaken)[-1]
+    taken = site.latest(SnapshotTaken)
     result = site.command("c2", "upload-snapshot")[-1].result
     assert result["snapshot"] == taken.snapshot
-    wait_until(lambda: site.heard(BlobOffered))
-    offered = site.heard(BlobOffered)[-1]
+    offered = site.latest(BlobOffered)
     assert (offered.sha256, str(offered.size)) == (result["sha256"], result["size"])
     assert (offered.what, offered.name) == ("snapshot", taken.snapshot)
 

@@ -98,14 +98,12 @@ def want(site: Site, path: Path, revision: int = 1, **changes: Any) -> str:
 def teach(site: Site, name: str) -> None:
     """A person labels a frame, and the device has taken it in."""
     site.command("c1", "send-sample")
-    wait_until(lambda: site.heard(SampleQuarantined), 20)
-    sample = site.heard(SampleQuarantined)[-1]
+    sample = site.latest(SampleQuarantined)
     label = LabelAssigned(
         sample=sample.sample, revision=1, verdict="is", label=name, bundle=sample.bundle, values=sample.values
     )
     site.say(f"label/{sample.sample}", label)
-    wait_until(lambda: site.heard(LabelAcknowledged), 20)
-    assert site.heard(LabelAcknowledged)[0].outcome == "applied"
+    assert site.latest(LabelAcknowledged).outcome == "applied"
 
 
 def decided(site: Site, revision: int = 1) -> ModelReported:
@@ -159,8 +157,7 @@ def test_what_people_labelled_comes_along_where_the_feature_space_is_the_same(
 
 def test_what_people_label_during_a_trial_waits_for_the_bundle_that_stays(site: Site, twin: Path) -> None:
     site.command("c1", "send-sample")
-    wait_until(lambda: site.heard(SampleQuarantined), 20)
-    sample = site.heard(SampleQuarantined)[-1]
+    sample = site.latest(SampleQuarantined)
     digest = want(site, twin, trial_s=2.0)
     wait_until(lambda: running(site) == digest, 20)
     label = LabelAssigned(
@@ -169,8 +166,7 @@ def test_what_people_label_during_a_trial_waits_for_the_bundle_that_stays(site: 
     site.say(f"label/{sample.sample}", label)
     assert decided(site).phase == "committed"
     assert not site.heard(LabelAcknowledged)
-    wait_until(lambda: site.heard(LabelAcknowledged), 20)
-    assert site.heard(LabelAcknowledged)[0].outcome == "applied"
+    assert site.latest(LabelAcknowledged).outcome == "applied"
 
 
 def test_a_bundle_on_trial_that_fails_gives_way_to_the_one_before_with_its_state(
