@@ -38,7 +38,7 @@ class Api:
             uvicorn.Config(self.app, log_config=None, ws="none", timeout_graceful_shutdown=2)
         )
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
-        self.client = httpx.Client(base_url=self.url, timeout=10)
+        self.client = httpx.Client(base_url=self.url, timeout=60)
 
     def __enter__(self) -> Self:
         self._thread.start()
