@@ -9,8 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-
-SLOW_MACHINE = 4  # how much longer than on a quiet machine of its own things may take where others are at work as well
+SLOW_MACHINE = 4  # machines are shared: how much longer things may take than on a quiet one
 
 
 def wait_until(predicate: Callable[[], object], timeout: float = 10.0) -> None:
